@@ -1,0 +1,124 @@
+// Package authn answers who is asking: it checks a name and a password against users of the configuration, an htpasswd
+// file and accounts in the index, and chains such sources. It knows nothing of permissions, tokens, HTTP or SQL.
+//
+//	passwords := authn.NewPasswords(authn.PasswordOptions{})
+//	users, err := authn.NewStatic(accounts, passwords)
+//	chain := authn.NewChain(passwords, users, htpasswd)
+//	id, err := chain.Authenticate(ctx, credential)
+//
+// Whoever is asked has three kinds of answer besides yes: "not me" (ErrUnknownUser), "no" (ErrWrongPassword) and "cannot
+// tell", which is every other error and never lets anybody in.
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"customhouse"
+)
+
+// What an Authenticator answers when it does not vouch for a credential. Every other error is an outage: it cannot tell.
+var (
+	ErrUnknownUser   = errors.New("unknown user")   // not mine; ask the next
+	ErrWrongPassword = errors.New("wrong password") // mine, and the password is wrong; ask nobody else
+)
+
+// ErrCannotLookUp says that an account's authenticator has nothing to look accounts up in: it sees an account only
+// together with its password.
+var ErrCannotLookUp = errors.New("accounts cannot be looked up")
+
+// Authenticator vouches for the accounts of one source.
+type Authenticator interface {
+	// Name is the Method of the identities that it vouches for. It is stable: tokens carry it.
+	Name() string
+	// Authenticate checks a Basic credential. The errors are ErrUnknownUser, ErrWrongPassword, ErrBusy, the context's
+	// and those of an outage.
+	Authenticate(context.Context, customhouse.Credential) (customhouse.Identity, error)
+}
+
+// Directory is an Authenticator that can tell about an account without its password, so that a change of the account is
+// seen by those who logged in before.
+type Directory interface {
+	// Lookup returns the account's present identity. It is asked for every request and must be cheap. The errors are
+	// ErrUnknownUser, the context's and those of an outage.
+	Lookup(ctx context.Context, account string) (customhouse.Identity, error)
+}
+
+// Chain asks several authenticators in turn. The first that knows an account owns it.
+type Chain struct {
+	members   []Authenticator
+	passwords *Passwords
+}
+
+// NewChain returns a chain of members, which have names of their own. It hashes with passwords for the accounts that
+// nobody knows, so that they take as long as those that somebody knows.
+func NewChain(passwords *Passwords, members ...Authenticator) (*Chain, error) {
+	names := map[string]bool{}
+	for _, m := range members {
+		if names[m.Name()] {
+			return nil, fmt.Errorf("two authenticators have the name %s", m.Name())
+		}
+		names[m.Name()] = true
+	}
+	return &Chain{members: members, passwords: passwords}, nil
+}
+
+// Authenticate returns the identity that the first member to know the account vouches for. When a member cannot tell,
+// those after it are still asked for the accounts that they know; its error is returned if none knows the account. The
+// errors are those of an Authenticator.
+func (c *Chain) Authenticate(ctx context.Context, cred customhouse.Credential) (customhouse.Identity, error) {
+	if _, err := customhouse.ParseAccount(cred.Account); err != nil || cred.Scheme != customhouse.Basic {
+		return customhouse.Identity{}, ErrUnknownUser
+	}
+	var outage error
+	for _, m := range c.members {
+		id, err := m.Authenticate(ctx, cred)
+		switch {
+		case err == nil, errors.Is(err, ErrWrongPassword), errors.Is(err, ErrBusy):
+			return id, err
+		case !errors.Is(err, ErrUnknownUser):
+			outage = errors.Join(outage, fmt.Errorf("authenticate by %s: %w", m.Name(), err))
+		}
+	}
+	if outage != nil {
+		return customhouse.Identity{}, outage
+	}
+	if err := c.passwords.refuse(ctx, cred, c.cost()); !errors.Is(err, ErrWrongPassword) {
+		return customhouse.Identity{}, err
+	}
+	return customhouse.Identity{}, ErrUnknownUser
+}
+
+// Lookup returns the present identity of an account that the member called method has vouched for. The account is
+// unknown when that member no longer knows it, when an earlier one owns it by now, and when the member has left the
+// chain. The errors are ErrUnknownUser, ErrCannotLookUp, the context's and those of an outage.
+func (c *Chain) Lookup(ctx context.Context, method, account string) (customhouse.Identity, error) {
+	for _, m := range c.members {
+		d, ok := m.(Directory)
+		if m.Name() == method {
+			if !ok {
+				return customhouse.Identity{}, ErrCannotLookUp
+			}
+			return d.Lookup(ctx, account)
+		}
+		if !ok {
+			continue
+		}
+		if _, err := d.Lookup(ctx, account); err == nil {
+			return customhouse.Identity{}, ErrUnknownUser
+		}
+	}
+	return customhouse.Identity{}, ErrUnknownUser
+}
+
+// cost returns the highest bcrypt cost among the members' accounts, 0 for none.
+func (c *Chain) cost() int {
+	highest := 0
+	for _, m := range c.members {
+		if h, ok := m.(interface{ cost() int }); ok {
+			highest = max(highest, h.cost())
+		}
+	}
+	return highest
+}

@@ -1,0 +1,212 @@
+package authn
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"customhouse"
+)
+
+// Limits of passwords and of the work to check them.
+const (
+	MaxPasswordLength = 72 // bytes; bcrypt reads no further
+	HashCost          = 10 // of new hashes
+	MinCost, MaxCost  = 4, 15
+)
+
+// ErrBusy says that too many passwords are waiting to be checked.
+var ErrBusy = errors.New("too many passwords are being checked")
+
+// Hash is a bcrypt hash of a password.
+type Hash struct {
+	text  string
+	cost  int
+	stamp string
+}
+
+// ParseHash reads a bcrypt hash ($2a$, $2b$ or $2y$) whose cost is between MinCost and MaxCost. The error does not
+// repeat the text.
+func ParseHash(s customhouse.Secret) (Hash, error) {
+	const alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	text := string(s)
+	if len(text) != 60 || text[:2] != "$2" || !strings.Contains("aby", text[2:3]) || text[3] != '$' || text[6] != '$' ||
+		strings.Trim(text[7:], alphabet) != "" {
+		return Hash{}, errors.New("not a bcrypt hash ($2a$, $2b$ or $2y$ and 60 characters long)")
+	}
+	cost, err := strconv.ParseUint(text[4:6], 10, 8)
+	if err != nil || cost < MinCost || cost > MaxCost {
+		return Hash{}, fmt.Errorf("bcrypt cost %s is not between %d and %d", text[4:6], MinCost, MaxCost)
+	}
+	sum := sha256.Sum256([]byte("customhouse stamp " + text))
+	return Hash{text: text, cost: int(cost), stamp: hex.EncodeToString(sum[:8])}, nil
+}
+
+// Cost returns the bcrypt cost.
+func (h Hash) Cost() int { return h.cost }
+
+// HashPassword returns a bcrypt hash of password with HashCost. The error is for a person who chose the password.
+func HashPassword(password customhouse.Secret) (customhouse.Secret, error) {
+	if err := checkPassword(string(password)); err != nil {
+		return "", err
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), HashCost)
+	return customhouse.Secret(hash), err
+}
+
+// checkPassword refuses what bcrypt cannot tell apart: it reads 72 bytes, and repeats shorter passwords with a NUL
+// after each round.
+func checkPassword(p string) error {
+	switch {
+	case p == "":
+		return errors.New("the password is empty")
+	case len(p) > MaxPasswordLength:
+		return fmt.Errorf("the password is longer than %d bytes", MaxPasswordLength)
+	case strings.IndexByte(p, 0) >= 0:
+		return errors.New("the password contains a NUL")
+	}
+	return nil
+}
+
+// PasswordOptions are the limits of Passwords.
+type PasswordOptions struct {
+	Concurrent int // hashes at once; 0 is one less than GOMAXPROCS, at least one, so that others find a core
+	Waiting    int // callers that wait for their turn; beyond them ErrBusy; 0 is 32
+}
+
+// Passwords compares passwords with hashes: few at once, the same one once for all who ask at the same time. All
+// authenticators of a process share one.
+type Passwords struct {
+	slots   chan struct{} // holds a value for each hash being computed
+	waiting int
+	secret  [32]byte // under which flights are keyed
+
+	mu      sync.Mutex
+	queue   int
+	flights map[[32]byte]*flight
+}
+
+// flight is one comparison that several callers wait for.
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+// NewPasswords returns Passwords with these limits.
+func NewPasswords(o PasswordOptions) *Passwords {
+	if o.Concurrent == 0 {
+		o.Concurrent = max(1, runtime.GOMAXPROCS(0)-1)
+	}
+	if o.Waiting == 0 {
+		o.Waiting = 32
+	}
+	p := &Passwords{slots: make(chan struct{}, o.Concurrent), waiting: o.Waiting, flights: map[[32]byte]*flight{}}
+	rand.Read(p.secret[:])
+	return p
+}
+
+// check compares the password of cred with h. Passwords that no hash can be of take as long as wrong ones, whatever their
+// length. The errors are ErrWrongPassword, ErrBusy and the context's.
+func (p *Passwords) check(ctx context.Context, cred customhouse.Credential, h Hash) error {
+	password := string(cred.Secret)
+	if checkPassword(password) != nil {
+		return p.refuse(ctx, cred, h.cost)
+	}
+	return p.compare(ctx, cred.Account, password, h)
+}
+
+// refuse takes as long as a comparison with a hash of that cost, and then returns ErrWrongPassword.
+func (p *Passwords) refuse(ctx context.Context, cred customhouse.Credential, cost int) error {
+	if cost == 0 {
+		return ErrWrongPassword
+	}
+	password := string(cred.Secret)
+	password = password[:min(len(password), MaxPasswordLength)]
+	nobody := Hash{text: fmt.Sprintf("$2a$%02d$%s", cost, strings.Repeat(".", 53)), cost: cost}
+	if err := p.compare(ctx, cred.Account, password, nobody); err != nil {
+		return err
+	}
+	return ErrWrongPassword
+}
+
+// compare joins the comparison that is under way, or begins one.
+func (p *Passwords) compare(ctx context.Context, account, password string, h Hash) error {
+	key := p.key(account, h.text, password)
+	for {
+		p.mu.Lock()
+		f, under := p.flights[key]
+		if !under {
+			f = &flight{done: make(chan struct{})}
+			p.flights[key] = f
+		}
+		p.mu.Unlock()
+		if !under {
+			f.err = p.hash(ctx, password, h)
+			p.mu.Lock()
+			delete(p.flights, key)
+			p.mu.Unlock()
+			close(f.done)
+			return f.err
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if f.err == nil || errors.Is(f.err, ErrWrongPassword) || errors.Is(f.err, ErrBusy) {
+			return f.err
+		}
+		// Whoever began it has left before it was their turn: begin anew.
+	}
+}
+
+// hash waits for a slot and compares.
+func (p *Passwords) hash(ctx context.Context, password string, h Hash) error {
+	p.mu.Lock()
+	full := p.queue >= p.waiting+cap(p.slots)
+	if !full {
+		p.queue++
+	}
+	p.mu.Unlock()
+	if full {
+		return ErrBusy
+	}
+	defer func() {
+		p.mu.Lock()
+		p.queue--
+		p.mu.Unlock()
+	}()
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := bcrypt.CompareHashAndPassword([]byte(h.text), []byte(password))
+	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		return ErrWrongPassword
+	}
+	return err
+}
+
+// key names a comparison without keeping its password.
+func (p *Passwords) key(account, hash, password string) (sum [32]byte) {
+	m := hmac.New(sha256.New, p.secret[:])
+	for _, s := range []string{account, hash} { // neither has a NUL
+		m.Write([]byte(s))
+		m.Write([]byte{0})
+	}
+	m.Write([]byte(password))
+	m.Sum(sum[:0])
+	return sum
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"customhouse/config"
+
+	"github.com/spf13/cobra"
+)
+
+func configCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "config",
+		Short: "Check and document configurations",
+		Example: `  customhouse config example > customhouse.yml
+  customhouse config check customhouse.yml`,
+	}, configCheckCommand(), configExampleCommand(), configSchemaCommand())
+}
+
+func configCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Tell all that is wrong with a file",
+		Long: `Check reads a configuration as serve does and prints everything that is wrong with it, each fault with its
+file, line, column and key. Files that it names, such as certificates, must be there and readable.`,
+		Example: "  customhouse config check customhouse.yml",
+		Args:    takes(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return []cobra.Completion{"yml", "yaml"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := loadConfig(args[0]); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", args[0])
+			return err
+		},
+	}
+}
+
+func configExampleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "example",
+		Short:   "Print a commented configuration with every key and its default",
+		Example: "  customhouse config example > customhouse.yml",
+		Args:    takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(config.Example())
+			return err
+		},
+	}
+}
+
+func configSchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of the configuration",
+		Long: `Schema prints the JSON Schema of customhouse.yml. Editors with a YAML language server check and complete keys
+when the first line of a file names it:
+
+  # yaml-language-server: $schema=schema.json`,
+		Example: "  customhouse config schema > schema.json",
+		Args:    takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(config.Schema())
+			return err
+		},
+	}
+}
+
+// loadConfig reads the configuration in file.
+func loadConfig(file string) (*config.Config, error) {
+	c, err := config.Load(file)
+	if errors.As(err, new(config.Errors)) {
+		return nil, withHint(err, "`customhouse config example` prints every key with its meaning")
+	}
+	return c, err
+}

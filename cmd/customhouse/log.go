@@ -1,0 +1,73 @@
+package main
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// lineWriter takes log lines without making a request wait for them: it gathers them and writes many at once.
+type lineWriter struct {
+	w    io.Writer
+	stop chan struct{}
+	done sync.WaitGroup
+
+	mu      sync.Mutex
+	pending []byte
+}
+
+const (
+	flushEvery = 100 * time.Millisecond
+	flushAt    = 64 << 10 // bytes; what is behind it waits for the writer
+)
+
+func newLineWriter(w io.Writer) *lineWriter {
+	l := &lineWriter{w: w, stop: make(chan struct{})}
+	l.done.Go(l.run)
+	return l
+}
+
+// Write takes one line.
+func (l *lineWriter) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = append(l.pending, line...)
+	if len(l.pending) >= flushAt {
+		return len(line), l.flush()
+	}
+	return len(line), nil
+}
+
+// flush writes what is pending; mu is held.
+func (l *lineWriter) flush() error {
+	if len(l.pending) == 0 {
+		return nil
+	}
+	_, err := l.w.Write(l.pending)
+	l.pending = l.pending[:0]
+	return err
+}
+
+func (l *lineWriter) run() {
+	ticks := time.NewTicker(flushEvery)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-ticks.C:
+			l.mu.Lock()
+			_ = l.flush() // there is nowhere to say that saying failed
+			l.mu.Unlock()
+		}
+	}
+}
+
+// Close writes what is pending.
+func (l *lineWriter) Close() error {
+	close(l.stop)
+	l.done.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flush()
+}

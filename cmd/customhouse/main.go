@@ -1,0 +1,133 @@
+// Command customhouse is a container registry whose authorization is yours to define: registry, token service and
+// policy in one program.
+//
+// This package is the command line and the only place that sees the configuration and the components together.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitFailure = 1
+	exitUsage   = 2 // the command line makes no sense
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// run executes a command line and returns its exit code. ctx ends with SIGINT or SIGTERM.
+func run(ctx context.Context, args []string) int {
+	syscall.Umask(0o077) // what we write is for nobody else
+	understood := false
+	root := group(&cobra.Command{
+		Use:   "customhouse",
+		Short: "A container registry whose authorization is yours to define",
+		Long: `Customhouse is a container registry with a token service and a policy engine in one program.
+
+Start one on this machine and log in with the command it prints:
+
+  customhouse serve`,
+		Version:       buildVersion(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil {
+				return err
+			}
+			understood = true
+			return nil
+		},
+	}, serveCommand(), configCommand(), userCommand(), hashCommand(), versionCommand())
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.SetArgs(args)
+
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	if !understood {
+		printError(os.Stderr, defaultHint(err, fmt.Sprintf("`%s --help` shows the usage", cmd.CommandPath())))
+		return exitUsage
+	}
+	printError(os.Stderr, err)
+	return exitFailure
+}
+
+// group makes parent a command that only holds others and prints its help when none of them is named.
+func group(parent *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	parent.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		err := fmt.Errorf("unknown command %q", cmd.CommandPath()+" "+args[0])
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			return withHint(err, fmt.Sprintf("did you mean `%s %s`?", cmd.CommandPath(), near[0]))
+		}
+		return err
+	}
+	parent.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	parent.DisableFlagsInUseLine = true
+	parent.SuggestionsMinimumDistance = 2
+	parent.AddCommand(commands...)
+	return parent
+}
+
+// takes checks that a command gets n arguments.
+func takes(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return fmt.Errorf("want `%s`", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// hinted is an error with a hint at what to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// withHint returns err with a hint at what to do about it, for the person at the command line. A nil err stays nil.
+func withHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return hinted{err, hint}
+}
+
+// defaultHint is withHint for an err that has no hint.
+func defaultHint(err error, hint string) error {
+	if errors.As(err, new(hinted)) {
+		return err
+	}
+	return withHint(err, hint)
+}
+
+// printError writes err, each line of it as an error of its own, and the hint if it has one.
+func printError(w io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(w, "error:", line)
+	}
+	var h hinted
+	if errors.As(err, &h) {
+		fmt.Fprintln(w, "hint:", h.hint)
+	}
+}

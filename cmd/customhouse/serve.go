@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"customhouse"
+	"customhouse/authn"
+	"customhouse/blob"
+	"customhouse/config"
+	"customhouse/index"
+	"customhouse/server"
+
+	"github.com/spf13/cobra"
+)
+
+func serveCommand() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the registry",
+		Long: `Serve answers on one address as registry and token service. Without a configuration it listens on
+127.0.0.1:5000, keeps everything in a folder that it names, makes an account admin at the first start and prints the
+command to log in with.
+
+SIGTERM ends it after the requests under way, SIGHUP reads the configuration again; a changed file is noticed without.
+A configuration with a mistake changes nothing: the log says where it is wrong.`,
+		Example: `  customhouse serve
+  customhouse serve -c customhouse.yml
+  customhouse serve --listen 127.0.0.1:8080 --data ./data`,
+		Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), &s, cmd.OutOrStdout(), os.Stderr)
+		},
+	}
+	s.addFlags(cmd)
+	cmd.Flags().StringVar(&s.listen, "listen", "", "`HOST:PORT` to listen on, in place of listen in the file")
+	return cmd
+}
+
+// Bounds on what a client may hold on to (RFC 9112; net/http answers 431 and 408).
+const (
+	headerTime = 10 * time.Second
+	idleTime   = 2 * time.Minute
+	maxHeader  = 28 << 10 // net/http adds 4 KiB
+)
+
+// serve runs the server until ctx ends.
+func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
+	c, _, err := s.load()
+	if err != nil {
+		return err
+	}
+	lines := newLineWriter(stderr)
+	defer lines.Close()
+	h := newHouse(s, lines, c.Log)
+	if err := h.open(ctx, c); err != nil {
+		return errors.Join(err, h.close())
+	}
+	err = h.run(ctx, c, stdout)
+	return errors.Join(err, h.close())
+}
+
+// house is a running server: what lives as long as the process, and what a reload exchanges.
+type house struct {
+	settings *settings
+	level    slog.LevelVar
+	log      *slog.Logger
+
+	lock      *os.File
+	index     *index.DB
+	parts     parts
+	server    *server.Server
+	certs     *certificates // nil without TLS
+	newlyMade customhouse.Secret
+}
+
+func newHouse(s *settings, lines io.Writer, l config.Log) *house {
+	h := &house{settings: s}
+	h.level.Set(l.Threshold())
+	opts := &slog.HandlerOptions{Level: &h.level}
+	if l.Format == "text" {
+		h.log = slog.New(slog.NewTextHandler(lines, opts))
+	} else {
+		h.log = slog.New(slog.NewJSONHandler(lines, opts))
+	}
+	return h
+}
+
+// open opens the data folder and builds the server.
+func (h *house) open(ctx context.Context, c *config.Config) (err error) {
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return withHint(fmt.Errorf("make the data folder: %w", err), "name another folder with --data")
+	}
+	if h.lock, err = lockFolder(c.Data); err != nil {
+		return err
+	}
+	if h.index, err = index.Open(ctx, indexFile(c.Data), index.Options{Log: h.log}); err != nil {
+		return err
+	}
+	store, err := blob.OpenDir(c.Data, blob.Reserve{Bytes: int64(c.Storage.Reserve.Bytes), Percent: c.Storage.Reserve.Percent})
+	if err != nil {
+		return err
+	}
+	h.parts = newParts(h.log, h.index, store)
+	state, err := h.parts.build(c)
+	if err != nil {
+		return err
+	}
+	if h.server, err = server.New(state, h.log); err != nil {
+		return err
+	}
+	if c.TLS.Enabled() {
+		if h.certs, err = newCertificates(c.TLS); err != nil {
+			return err
+		}
+	}
+	return h.makeAdmin(ctx, c)
+}
+
+// adminAccount is the account that the first start makes.
+const adminAccount = "admin"
+
+// makeAdmin makes the first account where nobody could log in otherwise.
+func (h *house) makeAdmin(ctx context.Context, c *config.Config) error {
+	if c.Auth.Off || !c.Auth.Accounts || len(c.Auth.Users) > 0 || c.Auth.Htpasswd != "" {
+		return nil
+	}
+	all, err := h.index.Accounts(ctx)
+	if err != nil || len(all) > 0 {
+		return err
+	}
+	password := customhouse.Secret(rand.Text())
+	hash, err := authn.HashPassword(password)
+	if err != nil {
+		return err
+	}
+	admin := customhouse.Account{Name: adminAccount, Password: hash, Labels: map[string][]string{"role": {"admin"}}}
+	if err := h.index.PutAccount(ctx, admin); err != nil {
+		return err
+	}
+	h.newlyMade = password
+	return nil
+}
+
+// close ends what open has opened, as far as it got.
+func (h *house) close() error {
+	var errs []error
+	if h.index != nil {
+		errs = append(errs, h.index.Close())
+	}
+	if h.lock != nil {
+		errs = append(errs, h.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// run serves until ctx ends and then lets the requests under way end.
+func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return withHint(fmt.Errorf("listen: %w", err), "choose another address with --listen")
+	}
+	hs := &http.Server{
+		Handler: h.server, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+	}
+	if h.certs != nil {
+		hs.TLSConfig = &tls.Config{MinVersion: c.TLS.MinVersion(), GetCertificate: h.certs.get}
+	}
+	var background sync.WaitGroup
+	backgroundCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	background.Go(func() { h.reload(backgroundCtx, c) })
+	background.Go(func() { h.sweep(backgroundCtx, c.Limits.UploadTTL) })
+	defer background.Wait()
+	defer stop()
+
+	h.greet(stdout, listener.Addr().String(), c)
+	served := make(chan error, 1)
+	go func() {
+		if h.certs != nil {
+			served <- hs.ServeTLS(listener, "", "")
+		} else {
+			served <- hs.Serve(listener)
+		}
+	}()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	h.drain(hs, c.Drain)
+	<-served
+	return nil
+}
+
+// drain ends the server: at once for who asks anew, in time for the requests under way, immediately at a second signal.
+func (h *house) drain(hs *http.Server, limit time.Duration) {
+	h.log.Info("draining", "limit", limit.String())
+	h.server.Drain()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	ctx, cancelLimit := context.WithTimeout(ctx, limit)
+	defer cancelLimit()
+	if err := hs.Shutdown(ctx); err != nil {
+		h.log.Warn("requests were cut off", "error", err)
+		_ = hs.Close() // nothing is left to be done about connections that do not close
+	}
+}
+
+// sweep frees what abandoned uploads hold.
+func (h *house) sweep(ctx context.Context, ttl time.Duration) {
+	every := min(max(ttl/10, time.Second), time.Hour)
+	ticks := time.NewTicker(every)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+			if err := h.parts.current().Sweep(ctx); err != nil && ctx.Err() == nil {
+				h.log.Error("abandoned uploads could not be removed", "error", err)
+			}
+		}
+	}
+}
+
+// greet tells the person who has started the server where it is and how to log in.
+func (h *house) greet(stdout io.Writer, addr string, c *config.Config) {
+	scheme := "http"
+	if h.certs != nil {
+		scheme = "https"
+	}
+	fmt.Fprintf(stdout, "customhouse %s listening on %s://%s\ndata folder: %s\n", buildVersion(), scheme, addr, c.Data)
+	switch {
+	case c.Auth.Off:
+		fmt.Fprintln(stdout, "authorization is off: everybody may do everything")
+	case h.newlyMade != "":
+		fmt.Fprintf(stdout, "\nAn account was made. Its password is shown this once:\n\n    docker login %s --username %s --password %s\n\n",
+			addr, adminAccount, string(h.newlyMade))
+	}
+	h.log.Info("listening", "address", scheme+"://"+addr, "data", c.Data, "version", buildVersion())
+}
+
+func indexFile(data string) string { return filepath.Join(data, "index.db") }

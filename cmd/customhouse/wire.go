@@ -1,0 +1,157 @@
+package main
+
+import (
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"customhouse"
+	"customhouse/authn"
+	"customhouse/blob"
+	"customhouse/config"
+	"customhouse/gate"
+	"customhouse/index"
+	"customhouse/policy"
+	"customhouse/registry"
+	"customhouse/server"
+	"customhouse/token"
+)
+
+// parts are the components that configurations are applied to.
+type parts struct {
+	log       *slog.Logger
+	index     *index.DB
+	passwords *authn.Passwords
+	base      *registry.Registry
+	last      *atomic.Pointer[server.State] // the state built last
+}
+
+func newParts(log *slog.Logger, db *index.DB, store blob.Store) parts {
+	return parts{
+		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
+		base: registry.New(db, store, registry.Options{Log: log}), last: &atomic.Pointer[server.State]{},
+	}
+}
+
+// current returns the registry under the options that hold.
+func (p parts) current() *registry.Registry { return p.last.Load().Registry }
+
+// build makes all that a configuration asks for, or nothing.
+func (p parts) build(c *config.Config) (server.State, error) {
+	g, err := p.gate(c)
+	if err != nil {
+		return server.State{}, err
+	}
+	realm, err := realmOf(c)
+	if err != nil {
+		return server.State{}, err
+	}
+	st := server.State{
+		Gate: g,
+		Registry: p.base.With(registry.Options{
+			Sparse: sparseOf(c.Storage.SparseIndexes), ForeignLayers: c.Storage.ForeignLayers, MaxBlobSize: int64(c.Storage.MaxBlobSize),
+			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
+			ScrubInterval: c.Storage.ScrubInterval, Log: p.log,
+		}),
+		Delete: c.Storage.Delete, Service: c.Token.Service, Realm: realm, Requests: c.Log.Requests,
+	}
+	p.last.Store(&st)
+	return st, nil
+}
+
+// gate builds the gate of a configuration. What the last one had verified is carried over.
+func (p parts) gate(c *config.Config) (*gate.Gate, error) {
+	if c.Auth.Off {
+		return gate.New(gate.Options{Off: true, Log: p.log})
+	}
+	chain, err := p.chain(c)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := policy.Compile(c.Rules)
+	if err != nil {
+		return nil, err
+	}
+	file := c.Token.Key
+	if file == "" {
+		file = filepath.Join(c.Data, "keys", strings.ToLower(c.Token.Algorithm)+".pem")
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	key, err := token.LoadOrCreate(file, token.Algorithm(c.Token.Algorithm))
+	if err != nil {
+		return nil, err
+	}
+	if key.Exposed() {
+		p.log.Warn("the key that signs tokens can be read by everybody on this machine", "file", file)
+	}
+	keys, err := token.NewKeys(key)
+	if err != nil {
+		return nil, err
+	}
+	var previous *gate.Gate
+	if last := p.last.Load(); last != nil {
+		previous = last.Gate
+	}
+	return gate.New(gate.Options{
+		Chain: chain, Policy: rules, Issuer: c.Token.Issuer, Service: c.Token.Service, Keys: keys,
+		AccessTTL: c.Token.Expiration, Refresh: p.index, RefreshTTL: c.Token.RefreshExpiration, AllowBasic: c.Auth.Basic,
+		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
+		Log:    p.log, Previous: previous,
+	})
+}
+
+// chain builds the authenticators in the order in which they are asked.
+func (p parts) chain(c *config.Config) (*authn.Chain, error) {
+	var members []authn.Authenticator
+	if len(c.Auth.Users) > 0 {
+		var accounts []customhouse.Account
+		for _, name := range slices.Sorted(maps.Keys(c.Auth.Users)) {
+			u := c.Auth.Users[name]
+			accounts = append(accounts, customhouse.Account{Name: name, Password: u.Password, Labels: u.Labels})
+		}
+		users, err := authn.NewStatic(accounts, p.passwords)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, users)
+	}
+	if c.Auth.Htpasswd != "" {
+		file, err := authn.NewHtpasswd(c.Auth.Htpasswd, p.passwords, authn.HtpasswdOptions{Log: p.log})
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, file)
+	}
+	if c.Auth.Accounts {
+		members = append(members, authn.NewAccounts(p.index, p.passwords, authn.AccountsOptions{}))
+	}
+	return authn.NewChain(p.passwords, members...)
+}
+
+func sparseOf(indexes bool) registry.Sparse {
+	if indexes {
+		return registry.SparseIndexes
+	}
+	return registry.SparseNone
+}
+
+// realmOf tells by which names the registry is known.
+func realmOf(c *config.Config) (server.RealmURL, error) {
+	var realm server.RealmURL
+	for _, host := range append([]string{c.Listen}, c.Hosts...) {
+		realm.Hosts = append(realm.Hosts, strings.ToLower(host))
+	}
+	if c.PublicURL == "" {
+		return realm, nil
+	}
+	var err error
+	realm.Public, err = url.Parse(c.PublicURL)
+	return realm, err
+}

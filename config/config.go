@@ -1,0 +1,223 @@
+// Package config reads customhouse.yml: its shape, its defaults and what is wrong with a file, all of it at once and
+// each fault with file, line, column and key.
+//
+// It knows nothing of the components that are built from a Config, it opens nothing but the file and it reads nothing
+// from the environment. A Config is a value: to reload, read a new one.
+//
+//	c, err := config.Load("customhouse.yml") // err is Errors when the file could be read
+package config
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"time"
+
+	"customhouse"
+	"customhouse/policy"
+)
+
+// Config is the whole of customhouse.yml.
+type Config struct {
+	// The address to listen on, as host:port. An empty host is every address of the machine.
+	Listen string `yaml:"listen"`
+
+	// The folder that holds everything the registry keeps. Empty is $STATE_DIRECTORY, else
+	// $XDG_DATA_HOME/customhouse, else $HOME/.local/share/customhouse.
+	Data string `yaml:"data"`
+
+	// How clients reach this registry, such as https://registry.example.com: the token service is announced there to a
+	// client whose Host header is not one of ours.
+	PublicURL string `yaml:"public_url"`
+
+	// Host headers (host or host:port) that are ours, beside loopback, the address of listen and the host of public_url.
+	Hosts []string `yaml:"hosts"`
+
+	// Whether to serve without TLS beyond loopback, for instance behind a proxy that adds TLS. Passwords and tokens
+	// cross the network readable otherwise.
+	AllowPlaintext bool `yaml:"allow_plaintext"`
+
+	// How long requests under way may take after SIGTERM before they are cut off.
+	Drain time.Duration `yaml:"drain"`
+
+	// Encryption of connections. The files are read again when they change.
+	TLS TLS `yaml:"tls"`
+
+	// The tokens that the built-in token service issues.
+	Token Token `yaml:"token"`
+
+	// Who is asking: the sources of accounts are asked in the order users, htpasswd, accounts.
+	Auth Auth `yaml:"auth"`
+
+	// Who may do what: the first rule that matches decides, and nothing is allowed without one. Leaving the key out
+	// gives accounts labelled role=admin everything; [] allows nothing to anybody.
+	Rules []policy.Rule `yaml:"rules"`
+
+	// What the registry accepts and how it keeps it.
+	Storage Storage `yaml:"storage"`
+
+	// Bounds on what one account or client may use up.
+	Limits Limits `yaml:"limits"`
+
+	// What is written to standard error.
+	Log Log `yaml:"log"`
+}
+
+// TLS is the section tls.
+type TLS struct {
+	// The PEM file with the certificate, followed by those of its issuers. Empty, with key, serves without TLS.
+	Certificate string `yaml:"certificate"`
+
+	// The PEM file with the private key of the certificate.
+	Key string `yaml:"key"`
+
+	// The lowest version of TLS to accept.
+	Minimum string `yaml:"minimum" jsonschema:"enum=1.2,enum=1.3"`
+}
+
+// Enabled tells whether connections are encrypted.
+func (t TLS) Enabled() bool { return t.Certificate != "" || t.Key != "" }
+
+// MinVersion returns Minimum as crypto/tls spells it.
+func (t TLS) MinVersion() uint16 {
+	if t.Minimum == "1.3" {
+		return tls.VersionTLS13
+	}
+	return tls.VersionTLS12
+}
+
+// Token is the section token.
+type Token struct {
+	// The issuer ("iss") of tokens.
+	Issuer string `yaml:"issuer"`
+
+	// The audience ("aud") of tokens: the service that clients are told to ask for.
+	Service string `yaml:"service"`
+
+	// The algorithm that signs tokens.
+	Algorithm string `yaml:"algorithm" jsonschema:"enum=ES256,enum=RS256,enum=EdDSA"`
+
+	// The PEM file with the private key that signs tokens. Empty makes one in the folder keys of data at the first start.
+	Key string `yaml:"key"`
+
+	// How long a token is valid, 60s to 24h. Permissions are checked again at each request, whatever the token says.
+	Expiration time.Duration `yaml:"expiration"`
+
+	// How long a refresh token is valid, at least as long as expiration.
+	RefreshExpiration time.Duration `yaml:"refresh_expiration"`
+}
+
+// Auth is the section auth.
+type Auth struct {
+	// Whether everybody may do everything, without an account. Only when listening on loopback, and not together with
+	// users, htpasswd or rules.
+	Off bool `yaml:"off"`
+
+	// Whether requests to the registry may carry a password (Basic) where they usually carry a token (Bearer).
+	Basic bool `yaml:"basic"`
+
+	// Accounts that are kept in this file, by name.
+	Users map[string]User `yaml:"users"`
+
+	// An htpasswd file with bcrypt hashes. It is read again when it changes.
+	Htpasswd string `yaml:"htpasswd"`
+
+	// Whether the accounts that the command customhouse user keeps in the data folder may log in.
+	Accounts bool `yaml:"accounts"`
+}
+
+// User is an account of the section auth.users.
+type User struct {
+	// The bcrypt hash of the password, as customhouse hash prints it.
+	Password customhouse.Secret `yaml:"password" jsonschema:"required"`
+
+	// Facts about the account that rules may ask for, such as group: [ci].
+	Labels map[string][]string `yaml:"labels"`
+}
+
+// Storage is the section storage.
+type Storage struct {
+	// Whether content may be deleted by those whom a rule allows it. Otherwise DELETE answers 405.
+	Delete bool `yaml:"delete"`
+
+	// Whether an index may name manifests that are not there (yet), as a copy of some platforms only does.
+	SparseIndexes bool `yaml:"sparse_indexes"`
+
+	// Whether manifests may send clients elsewhere for their layers (descriptors with urls).
+	ForeignLayers bool `yaml:"foreign_layers"`
+
+	// The largest blob to accept, such as 10GiB. 0 is no limit.
+	MaxBlobSize Size `yaml:"max_blob_size"`
+
+	// The free space below which uploads are refused: a share of the disk, such as 2%, or a size, such as 20GiB.
+	Reserve Reserve `yaml:"reserve"`
+
+	// How long a blob counts as good after it was verified. 0 verifies it each time that it is read.
+	ScrubInterval time.Duration `yaml:"scrub_interval"`
+}
+
+// Limits is the section limits.
+type Limits struct {
+	// How many uploads an account may have under way. 0 is no limit.
+	UploadsPerAccount int `yaml:"uploads_per_account"`
+
+	// How long an upload may rest before it is thrown away.
+	UploadTTL time.Duration `yaml:"upload_ttl"`
+
+	// How many wrong passwords a minute are accepted for an account from a client. 0 is no limit.
+	FailedLogins int `yaml:"failed_logins"`
+}
+
+// Log is the section log.
+type Log struct {
+	// The least level that is written.
+	Level string `yaml:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error"`
+
+	// One JSON object a line, or text for people.
+	Format string `yaml:"format" jsonschema:"enum=json,enum=text"`
+
+	// Whether each request is logged.
+	Requests bool `yaml:"requests"`
+}
+
+// Threshold returns Level as log/slog spells it.
+func (l Log) Threshold() slog.Level {
+	switch l.Level {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// Default returns the configuration that holds without a file.
+func Default() *Config {
+	return &Config{
+		Listen: "127.0.0.1:5000",
+		Drain:  30 * time.Second,
+		TLS:    TLS{Minimum: "1.2"},
+		Token: Token{
+			Issuer:            "customhouse",
+			Service:           "customhouse",
+			Algorithm:         "ES256",
+			Expiration:        5 * time.Minute,
+			RefreshExpiration: 720 * time.Hour,
+		},
+		Auth: Auth{Basic: true, Accounts: true},
+		Rules: []policy.Rule{{
+			Match:   policy.Match{Labels: map[string]string{"role": "admin"}},
+			Actions: []customhouse.Action{customhouse.All},
+			Comment: "accounts labelled role=admin may do everything",
+		}},
+		Storage: Storage{
+			Delete:        true,
+			SparseIndexes: true,
+			Reserve:       Reserve{Percent: 2},
+			ScrubInterval: 168 * time.Hour,
+		},
+		Limits: Limits{UploadsPerAccount: 100, UploadTTL: 24 * time.Hour, FailedLogins: 20},
+		Log:    Log{Level: "info", Format: "json", Requests: true},
+	}
+}

@@ -1,0 +1,194 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
+)
+
+// Bounds on a file. One at the bounds takes about a second and 200 MB to read.
+const (
+	maxBytes  = 1 << 20
+	maxDepth  = 64
+	maxValues = 100_000 // each counts as often as aliases repeat it
+	maxText   = 4096    // bytes of a single value
+	maxErrors = 100
+)
+
+// Load reads the file at path and checks it, along with the files that it names: they have to be there and readable.
+// The error is Errors, or that of reading the file.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, data, true)
+}
+
+// Parse reads a configuration from data, the content of a file that messages call name; relative paths in it are
+// relative to the folder of name. Keys that are absent keep the value they have in Default. The error is Errors.
+func Parse(name string, data []byte) (*Config, error) {
+	return parse(name, data, false)
+}
+
+func parse(name string, data []byte, checkFiles bool) (*Config, error) {
+	root, err := tree(name, data)
+	if err != nil {
+		return nil, err
+	}
+	c := Default()
+	d := newDecoder(name)
+	d.decode(root, c)
+	for key, p := range c.paths() {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(name), *p)
+		}
+		if *p != "" && checkFiles && key != "data" {
+			d.report(key, readable(*p))
+		}
+	}
+	for i := range c.Rules {
+		if key := fmt.Sprintf("rules[%d]", i); d.has(key) {
+			c.Rules[i].Source = fmt.Sprintf("%s:%d", name, d.at(key).line)
+		}
+	}
+	if c.Auth.Off && !d.has("rules") {
+		c.Rules = nil
+	}
+	for _, e := range c.problems() {
+		d.report(e.Key, e.Message)
+	}
+	if err := d.errs.sorted(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// paths returns the values that are paths, by key.
+func (c *Config) paths() map[string]*string {
+	return map[string]*string{
+		"data":            &c.Data,
+		"tls.certificate": &c.TLS.Certificate,
+		"tls.key":         &c.TLS.Key,
+		"token.key":       &c.Token.Key,
+		"auth.htpasswd":   &c.Auth.Htpasswd,
+	}
+}
+
+// readable returns why a file cannot be read, "" if it can.
+func readable(path string) string {
+	f, err := os.Open(path)
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return "cannot read the file: " + pathErr.Err.Error()
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return "cannot read the file: it is a folder"
+	}
+	return ""
+}
+
+// tree returns the root of the only document in data.
+func tree(name string, data []byte) (root *yaml.Node, err error) {
+	bad := func(line, column int, message string) (*yaml.Node, error) {
+		return nil, Errors{{File: name, Line: line, Column: column, Message: message}}
+	}
+	if len(data) > maxBytes {
+		return bad(0, 0, "larger than 1 MiB")
+	}
+	if at, message := unreadable(data); message != "" {
+		line, column := position(data, at)
+		return bad(line, column, message)
+	}
+	// Each value ends in one of these, so a text is refused before its values take a multiple of its memory.
+	if separators := count(data, ",:[{\n"); separators > maxValues {
+		return bad(0, 0, fmt.Sprintf("more than %d values", maxValues))
+	}
+	// A text that makes the parser panic must not end the server that reloads it; older versions had such texts
+	// (CVE-2022-28948).
+	defer func() {
+		if recover() != nil {
+			root, err = bad(0, 0, "not YAML")
+		}
+	}()
+	var document yaml.Node
+	err = yaml.Load(data, &document, yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
+	if syntax := (*yaml.LoadError)(nil); errors.As(err, &syntax) {
+		return bad(syntax.Mark.Line, syntax.Mark.Column, syntaxMessage(syntax, data))
+	}
+	if err != nil {
+		return bad(0, 0, "not YAML")
+	}
+	return document.Content[0], nil
+}
+
+// syntaxMessage says what is wrong with a text in words that quote nothing of it.
+func syntaxMessage(e *yaml.LoadError, data []byte) string {
+	switch {
+	case isTab(data, e.Mark):
+		return "not YAML: a tab; indent with spaces"
+	case strings.HasPrefix(e.Message, "unknown anchor"): // the name that follows may be half a password
+		return "an alias (*) of nothing; quote text that begins with *"
+	case strings.HasSuffix(e.Message, "no documents in stream"):
+		return "nothing is configured here; write {} to get all the defaults"
+	case strings.HasSuffix(e.Message, "expected single document, found multiple"):
+		return "more than one document (---)"
+	case e.ContextMsg != "" && e.ContextMark.Line != e.Mark.Line:
+		return fmt.Sprintf("not YAML: %s %s from line %d", e.Message, e.ContextMsg, e.ContextMark.Line)
+	}
+	return "not YAML: " + e.Message
+}
+
+func isTab(data []byte, at yaml.Mark) bool {
+	lines := bytes.Split(data, []byte("\n"))
+	if at.Line < 1 || at.Line > len(lines) {
+		return false
+	}
+	line := []rune(string(lines[at.Line-1]))
+	return 1 <= at.Column && at.Column <= len(line) && line[at.Column-1] == '\t'
+}
+
+// count returns how many bytes of data are one of chars.
+func count(data []byte, chars string) (n int) {
+	for i := range len(chars) {
+		n += bytes.Count(data, []byte(chars[i:i+1]))
+	}
+	return n
+}
+
+// unreadable returns the offset of the first character that YAML does not allow, and why; "" if there is none.
+func unreadable(data []byte) (offset int, message string) {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return i, "not UTF-8"
+		case unicode.IsControl(r) && !strings.ContainsRune("\t\n\r\u0085", r):
+			return i, "a control character"
+		}
+		i += size
+	}
+	return 0, ""
+}
+
+// position returns line and column of an offset.
+func position(data []byte, offset int) (line, column int) {
+	before := data[:offset]
+	start := bytes.LastIndexByte(before, '\n') + 1
+	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[start:])
+}

@@ -1,0 +1,130 @@
+package gate
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"customhouse"
+	"customhouse/token"
+)
+
+// caller is who is asking, and what they are limited to besides the policy.
+type caller struct {
+	identity customhouse.Identity
+	client   netip.Addr
+	paper    *token.Claims // nil without a token: the policy is the only limit
+}
+
+// Grant is permission to do what was admitted, and the means to ask for more.
+type Grant struct {
+	ID       string // of the decision, for the log and the client
+	Identity customhouse.Identity
+	Rule     string // Source of the rule that decided last; "" when none was needed
+	Reason   string // of that decision, for the log
+
+	gate   *Gate
+	caller caller
+}
+
+// Admit lets a request with these needs through, or returns a *Refusal. A request without needs is that of GET /v2/: it
+// needs a valid credential, so that clients without one learn from the challenge where to get it.
+//
+// The catalog is a filter, not a wall: whoever comes with a valid credential may read it, and sees of it what
+// Grant.SeesAll and Grant.Sees tell.
+func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...customhouse.Access) (Grant, error) {
+	grant := Grant{ID: g.ids.next(), gate: g}
+	if g.off {
+		grant.Reason = "authorization is off"
+		return grant, nil
+	}
+	c, err := g.identify(ctx, cred)
+	if err != nil {
+		return Grant{}, g.unidentified(grant.ID, cred, needs, err)
+	}
+	grant.caller, grant.Identity = c, c.identity
+	if len(needs) == 0 {
+		if c.stranger() {
+			return Grant{}, g.unauthorized(&grant, nil, "", "authentication required")
+		}
+		grant.Reason = "authenticated"
+		return grant, nil
+	}
+	short := false // the token does not cover a need that the policy allows
+	for i := range needs {
+		need := &needs[i]
+		if isCatalog(need) && !c.stranger() {
+			grant.Reason = "the catalog shows what the caller may pull"
+			continue
+		}
+		if len(need.Actions) == 0 {
+			grant.Reason = "a need without actions"
+			return Grant{}, g.denied(&grant, *need, "")
+		}
+		for _, action := range need.Actions {
+			d := g.decide(&c, need.Type, need.Name, action)
+			grant.Rule, grant.Reason = d.Source, d.Reason
+			switch {
+			case !d.Allowed && c.stranger():
+				return Grant{}, g.unauthorized(&grant, needs, "", "authentication required")
+			case !d.Allowed && c.identity.Anonymous():
+				return Grant{}, g.unauthorized(&grant, needs, InsufficientScope, "authentication required")
+			case !d.Allowed:
+				return Grant{}, g.denied(&grant, *need, action)
+			}
+			short = short || !c.covers(need.Type, need.Name, action)
+		}
+	}
+	if short {
+		grant.Reason = "the token does not carry what is needed"
+		return Grant{}, g.unauthorized(&grant, needs, InsufficientScope, "insufficient scope")
+	}
+	return grant, nil
+}
+
+// Allows tells whether the caller may do all that need names: the token, if there is one, carries it, and the policy
+// allows it.
+func (g Grant) Allows(need customhouse.Access) bool {
+	if g.gate.off {
+		return true
+	}
+	for _, action := range need.Actions {
+		if !g.caller.covers(need.Type, need.Name, action) || !g.gate.decide(&g.caller, need.Type, need.Name, action).Allowed {
+			return false
+		}
+	}
+	return len(need.Actions) > 0
+}
+
+// Sees tells whether the catalog shows repo to the caller: whether the policy lets them pull it, whatever their token is
+// for.
+func (g Grant) Sees(repo customhouse.Repo) bool {
+	return g.gate.off || g.gate.decide(&g.caller, customhouse.TypeRepository, repo.String(), customhouse.Pull).Allowed
+}
+
+// SeesAll tells whether the catalog shows everything to the caller: whether they have registry:catalog:*.
+func (g Grant) SeesAll() bool {
+	return g.Allows(customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: []customhouse.Action{customhouse.All}})
+}
+
+// stranger tells whether there was no credential at all.
+func (c *caller) stranger() bool { return c.paper == nil && c.identity.Anonymous() }
+
+// covers tells whether the token, if there is one, carries the action. As in distribution, the class of a resource says
+// what a client takes it for and is no other resource.
+func (c *caller) covers(typ, name string, action customhouse.Action) bool {
+	if c.paper == nil {
+		return true
+	}
+	return slices.ContainsFunc(c.paper.Access, func(a customhouse.Access) bool {
+		return a.Type == typ && a.Name == name && slices.ContainsFunc(a.Actions, func(have customhouse.Action) bool {
+			return have == action || have == customhouse.All ||
+				have == customhouse.Push && (action == customhouse.Create || action == customhouse.Update) ||
+				action == customhouse.Push && (have == customhouse.Create || have == customhouse.Update)
+		})
+	})
+}
+
+func isCatalog(need *customhouse.Access) bool {
+	return need.Type == customhouse.TypeRegistry && need.Name == customhouse.Catalog
+}

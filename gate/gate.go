@@ -1,0 +1,185 @@
+// Package gate is the one door: it takes a credential and what a request needs, and answers with a Grant or a refusal.
+// It asks authn who is asking, token whether paper is good, and policy whether they may; it remembers verified tokens
+// and passwords, limits failed logins, and gives every decision an id. It knows nothing of content, so that what it
+// answers is the same whether content is there or not, and nothing of HTTP.
+//
+//	g, err := gate.New(options)
+//	grant, err := g.Admit(ctx, credential, need)    // every request
+//	paper, err := g.Issue(ctx, request)             // the token endpoint
+//
+// A token narrows what its bearer may do and never widens it: every request is asked of the present policy too, for the
+// present identity. So a change of the rules, of an account's labels or of its password is effective at once, for tokens
+// already issued as well.
+//
+// Errors are a *Refusal or, from Issue, an *OAuthError. Whatever cannot be answered is refused with UNAVAILABLE; nobody
+// becomes anonymous because a password is wrong or a source is down.
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"customhouse"
+	"customhouse/authn"
+	"customhouse/policy"
+	"customhouse/token"
+)
+
+// Defaults and limits.
+const (
+	DefaultAccessTTL  = 5 * time.Minute
+	DefaultRefreshTTL = 30 * 24 * time.Hour
+	DefaultLoginTTL   = 5 * time.Minute
+	MinAccessTTL      = time.Minute // clients assume as much
+	MaxScopes         = 20          // of one token
+)
+
+// Options are the settings of a Gate.
+type Options struct {
+	Off bool // admit everybody to everything as anonymous, and issue no tokens; all that follows may be empty
+
+	Chain  *authn.Chain   // nil knows nobody
+	Policy *policy.Policy // nil denies everything
+
+	Issuer    string        // of the tokens; mandatory
+	Service   string        // the audience of the tokens; mandatory
+	Keys      *token.Keys   // mandatory
+	AccessTTL time.Duration // of access tokens; 0 is DefaultAccessTTL, less than MinAccessTTL an error
+
+	Refresh    RefreshStore  // where refresh tokens are kept; nil issues none
+	RefreshTTL time.Duration // of refresh tokens; 0 is DefaultRefreshTTL
+
+	AllowBasic bool          // also accept passwords, not tokens alone, with registry requests
+	LoginTTL   time.Duration // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
+	Limits     Limits
+
+	Log *slog.Logger     // told what is no answer to anybody; nil is silent
+	Now func() time.Time // nil is time.Now
+
+	Previous *Gate // whose verified tokens and passwords, and failed logins, are carried over; nil begins without
+}
+
+// RefreshStore keeps refresh tokens. Errors other than the one named are outages.
+type RefreshStore interface {
+	PutRefresh(context.Context, customhouse.RefreshToken) error
+	// Refresh returns the token with that hash, be it expired or not. The error is customhouse.ErrNotFound when there
+	// is none.
+	Refresh(ctx context.Context, hash [32]byte) (customhouse.RefreshToken, error)
+	DeleteRefresh(ctx context.Context, hash [32]byte) error // no error when there is none
+}
+
+// Gate decides. It is immutable but for its caches, and safe for concurrent use; other settings are another Gate.
+type Gate struct {
+	off        bool
+	chain      *authn.Chain
+	policy     *policy.Policy
+	authority  *token.Authority
+	accessTTL  time.Duration
+	refresh    RefreshStore
+	refreshTTL time.Duration
+	allowBasic bool
+	log        *slog.Logger
+	now        func() time.Time
+
+	ids    ids
+	papers *papers
+	logins *logins
+}
+
+// New returns a gate with these settings.
+func New(o Options) (*Gate, error) {
+	g := &Gate{
+		off: o.Off, chain: o.Chain, policy: o.Policy, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
+		allowBasic: o.AllowBasic, log: o.Log, now: o.Now,
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	g.ids.begin()
+	if o.Off {
+		return g, nil
+	}
+	var err error
+	if g.authority, err = token.NewAuthority(o.Issuer, o.Service, o.Keys); err != nil {
+		return nil, err
+	}
+	if g.chain == nil {
+		g.chain = &authn.Chain{}
+	}
+	if g.policy == nil {
+		g.policy = &policy.Policy{}
+	}
+	if g.accessTTL == 0 {
+		g.accessTTL = DefaultAccessTTL
+	}
+	if g.refreshTTL == 0 {
+		g.refreshTTL = DefaultRefreshTTL
+	}
+	if o.LoginTTL == 0 {
+		o.LoginTTL = DefaultLoginTTL
+	}
+	switch {
+	case g.accessTTL < MinAccessTTL:
+		return nil, fmt.Errorf("access tokens live for %v; clients need at least %v", g.accessTTL, MinAccessTTL)
+	case g.refreshTTL < g.accessTTL:
+		return nil, errors.New("refresh tokens live shorter than access tokens")
+	case o.Limits.PerAccount < 0 || o.Limits.PerClient < 0:
+		return nil, errors.New("a limit of failed logins is negative")
+	}
+	p := o.Previous
+	if p != nil && p.papers != nil && p.authority.Equal(g.authority) {
+		g.papers = p.papers
+	} else {
+		g.papers = newPapers()
+	}
+	g.logins = newLogins(o.LoginTTL, o.Limits)
+	if p != nil && p.logins != nil {
+		g.logins.carryOver(p.logins)
+	}
+	return g, nil
+}
+
+// JWKS returns the public keys of the gate's tokens, nil if it issues none. The caller does not change it.
+func (g *Gate) JWKS() []byte {
+	if g.off {
+		return nil
+	}
+	return g.authority.JWKS()
+}
+
+// decide asks the policy.
+func (g *Gate) decide(c *caller, typ, name string, action customhouse.Action) policy.Decision {
+	return g.policy.Decide(policy.Query{
+		Identity: c.identity, Client: c.client, Service: g.authority.Service(), Type: typ, Name: name, Action: action,
+	})
+}
+
+// ids makes the ids of decisions: 16 characters that no other decision of this or another process has.
+type ids struct {
+	process [5]byte
+	last    atomic.Uint64
+}
+
+// base32 in lower case, without letters that are taken for digits (Crockford).
+var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+func (i *ids) begin() { rand.Read(i.process[:]) }
+
+func (i *ids) next() string {
+	var b [13]byte
+	copy(b[:], i.process[:])
+	binary.BigEndian.PutUint64(b[5:], i.last.Add(1)<<24)
+	var text [16]byte
+	idEncoding.Encode(text[:], b[:10])
+	return string(text[:])
+}

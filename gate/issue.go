@@ -1,0 +1,264 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"customhouse"
+	"customhouse/authn"
+	"customhouse/token"
+)
+
+// Grant types of a TokenRequest.
+const (
+	GrantPassword = "password"
+	GrantRefresh  = "refresh_token"
+)
+
+// TokenRequest is a request to the token endpoint, by GET (Docker token specification) or POST (OAuth 2).
+type TokenRequest struct {
+	Credential   customhouse.Credential // None or Basic; the name and password of the password grant too
+	Service      string                 // "" is ours
+	Scopes       []string               // one resource scope each; empty ones say nothing
+	Account      string                 // who the client says it is, beside the credential; "" says nothing
+	Offline      bool                   // a refresh token is wanted
+	ClientID     string
+	GrantType    string             // "" with GET, else GrantPassword or GrantRefresh
+	RefreshToken customhouse.Secret // with GrantRefresh
+}
+
+// Token is what the token endpoint answers.
+type Token struct {
+	Token        customhouse.Secret
+	IssuedAt     time.Time
+	ExpiresIn    time.Duration      // whole seconds
+	RefreshToken customhouse.Secret // "" for none
+	Access       []customhouse.Access
+
+	ID       string               // of the decision, for the log
+	Identity customhouse.Identity // for the log
+}
+
+// Scope returns what was granted, as the scope of RFC 6749.
+func (t *Token) Scope() string {
+	var scope string
+	for i, a := range t.Access {
+		if i > 0 {
+			scope += " "
+		}
+		scope += a.String()
+	}
+	return scope
+}
+
+// Codes of an OAuthError (RFC 6749, section 5.2).
+const (
+	InvalidRequest       = "invalid_request"
+	InvalidGrant         = "invalid_grant"
+	InvalidScope         = "invalid_scope"
+	UnsupportedGrantType = "unsupported_grant_type"
+)
+
+// OAuthError is an error of the token endpoint that the client may read (RFC 6749, section 5.2). Its status is 400.
+type OAuthError struct {
+	Code        string
+	Description string
+	Cause       error // for the log only; nil for nothing
+}
+
+// Error returns code, description and cause.
+func (e *OAuthError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("%s: %s: %v", e.Code, e.Description, e.Cause)
+	}
+	return e.Code + ": " + e.Description
+}
+
+// Unwrap returns the cause.
+func (e *OAuthError) Unwrap() error { return e.Cause }
+
+const (
+	refreshPrefix = "ch_refresh_" // for scanners of leaked secrets
+	notBefore     = 10 * time.Second
+)
+
+// Issue returns a token for what was asked for, as far as the policy allows it: a scope that is not allowed is left out
+// and is no error. Without a credential the token is anonymous.
+//
+// The error is an *OAuthError when the request is wrong, and a *Refusal when the account or password is, when there
+// were too many of them, or when it cannot be told. The refusal has no challenge: that of the token endpoint is Basic.
+func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
+	t := Token{ID: g.ids.next()}
+	if g.off {
+		return Token{}, &OAuthError{Code: InvalidRequest, Description: "authorization is off; no token is needed"}
+	}
+	scopes, err := g.parse(&r)
+	if err != nil {
+		return Token{}, err
+	}
+	if t.Identity, err = g.tokenIdentity(ctx, &r); err != nil {
+		var wrong *OAuthError
+		if errors.As(err, &wrong) {
+			return Token{}, wrong
+		}
+		refusal := g.unidentified(t.ID, r.Credential, nil, err)
+		refusal.Challenge = nil
+		return Token{}, refusal
+	}
+	t.Access = g.subset(&caller{identity: t.Identity, client: r.Credential.Client}, scopes)
+	t.IssuedAt, t.ExpiresIn = g.now().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
+	text, err := g.authority.Sign(token.Claims{
+		Subject: t.Identity.Account, Access: t.Access,
+		IssuedAt: t.IssuedAt, NotBefore: t.IssuedAt.Add(-notBefore), Expires: t.IssuedAt.Add(t.ExpiresIn),
+		Method: t.Identity.Method, Stamp: t.Identity.Stamp, Labels: t.Identity.Labels,
+	})
+	if err != nil {
+		return Token{}, err
+	}
+	t.Token = customhouse.Secret(text)
+	if r.Offline && r.GrantType != GrantRefresh && g.refresh != nil && !t.Identity.Anonymous() {
+		if t.RefreshToken, err = g.newRefresh(ctx, &r, t.Identity); err != nil {
+			refusal := g.unidentified(t.ID, r.Credential, nil, err)
+			refusal.Challenge = nil
+			return Token{}, refusal
+		}
+	}
+	return t, nil
+}
+
+// parse checks what does not depend on who is asking, and returns the scopes.
+func (g *Gate) parse(r *TokenRequest) ([]customhouse.Access, error) {
+	bad := func(code, format string, args ...any) ([]customhouse.Access, error) {
+		return nil, &OAuthError{Code: code, Description: fmt.Sprintf(format, args...)}
+	}
+	switch r.GrantType {
+	case "":
+	case GrantPassword:
+		if r.Credential.Scheme != customhouse.Basic {
+			return bad(InvalidRequest, "the password grant takes username and password")
+		}
+	case GrantRefresh:
+		if r.RefreshToken == "" {
+			return bad(InvalidRequest, "the refresh_token grant takes refresh_token")
+		}
+	default:
+		return bad(UnsupportedGrantType, "use password or refresh_token")
+	}
+	if r.Service != "" && r.Service != g.authority.Service() {
+		return bad(InvalidRequest, "this endpoint issues tokens for the service %q only", g.authority.Service())
+	}
+	var scopes []customhouse.Access
+	for _, s := range r.Scopes {
+		if s == "" {
+			continue
+		}
+		if len(scopes) == MaxScopes {
+			return bad(InvalidRequest, "more than %d scopes", MaxScopes)
+		}
+		a, err := customhouse.ParseScope(s)
+		var wrong *customhouse.Error
+		if errors.As(err, &wrong) {
+			return bad(InvalidScope, "%s", wrong.Message)
+		}
+		if err != nil {
+			return nil, err
+		}
+		scopes = append(scopes, a)
+	}
+	return scopes, nil
+}
+
+// tokenIdentity tells who the token is for.
+func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest) (customhouse.Identity, error) {
+	if r.GrantType == GrantRefresh {
+		return g.exchange(ctx, r)
+	}
+	switch r.Credential.Scheme {
+	case customhouse.None:
+		return customhouse.Identity{}, nil
+	case customhouse.Basic:
+		if r.Account != "" && r.Account != r.Credential.Account {
+			return customhouse.Identity{}, fmt.Errorf("%w: account and credential name two accounts", authn.ErrWrongPassword)
+		}
+		return g.login(ctx, r.Credential)
+	}
+	return customhouse.Identity{}, &OAuthError{Code: InvalidRequest, Description: "a token cannot be had for a token; use name and password"}
+}
+
+// subset returns what of scopes the policy allows, each resource once. "*" on a repository asks for everything that
+// there is, and is itself granted only where the policy allows "*".
+func (g *Gate) subset(c *caller, scopes []customhouse.Access) []customhouse.Access {
+	granted := []customhouse.Access{}
+	for _, s := range scopes {
+		if s.Type != customhouse.TypeRepository && s.Type != customhouse.TypeRegistry {
+			continue
+		}
+		var actions []customhouse.Action
+		for _, a := range s.Actions {
+			if a == customhouse.All && s.Type == customhouse.TypeRepository {
+				actions = append(actions, customhouse.Pull, customhouse.Push, customhouse.Delete)
+			}
+			actions = append(actions, a)
+		}
+		actions = slices.DeleteFunc(actions, func(a customhouse.Action) bool { return !g.decide(c, s.Type, s.Name, a).Allowed })
+		if len(actions) > 0 {
+			s.Actions = actions
+			granted = append(granted, s)
+		}
+	}
+	return merge(granted)
+}
+
+// newRefresh makes and keeps a refresh token, of which only the hash is kept.
+func (g *Gate) newRefresh(ctx context.Context, r *TokenRequest, id customhouse.Identity) (customhouse.Secret, error) {
+	var random [32]byte
+	rand.Read(random[:])
+	text := refreshPrefix + base64.RawURLEncoding.EncodeToString(random[:])
+	kept := customhouse.RefreshToken{
+		Hash: sha256.Sum256([]byte(text)), Service: g.authority.Service(), Identity: id, Expires: g.now().Add(g.refreshTTL),
+	}
+	if r.GrantType != "" {
+		// By GET the token is the client's name for the account: docker login puts it into the file that other clients
+		// read, each with a client_id of its own. By POST it is the client's own.
+		kept.ClientID = r.ClientID
+	}
+	if err := g.refresh.PutRefresh(ctx, kept); err != nil {
+		return "", fmt.Errorf("keep refresh token: %w", err)
+	}
+	return customhouse.Secret(text), nil
+}
+
+// exchange tells whose refresh token r holds. The token stays good until it expires and is not replaced: docker keeps the
+// one that it got at login for as long as the login lasts, in a file that several clients share.
+func (g *Gate) exchange(ctx context.Context, r *TokenRequest) (customhouse.Identity, error) {
+	invalid := &OAuthError{Code: InvalidGrant, Description: "the refresh token is not valid"}
+	if g.refresh == nil {
+		return customhouse.Identity{}, invalid
+	}
+	hash := sha256.Sum256([]byte(r.RefreshToken))
+	kept, err := g.refresh.Refresh(ctx, hash)
+	switch {
+	case errors.Is(err, customhouse.ErrNotFound):
+		return customhouse.Identity{}, invalid
+	case err != nil:
+		return customhouse.Identity{}, fmt.Errorf("read refresh token: %w", err)
+	case kept.Service != g.authority.Service() || kept.ClientID != "" && kept.ClientID != r.ClientID:
+		return customhouse.Identity{}, invalid
+	}
+	if g.now().Before(kept.Expires) {
+		id, err := g.present(ctx, &kept.Identity)
+		if !errors.Is(err, authn.ErrUnknownUser) {
+			return id, err
+		}
+	}
+	if err := g.refresh.DeleteRefresh(ctx, hash); err != nil {
+		g.log.Warn("refresh token that is no longer valid stays", "account", kept.Identity.Account, "error", err)
+	}
+	return customhouse.Identity{}, invalid
+}

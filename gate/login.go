@@ -1,0 +1,90 @@
+package gate
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"customhouse"
+	"customhouse/authn"
+)
+
+// login tells whose name and password cred holds. The errors are authn.ErrUnknownUser, authn.ErrWrongPassword,
+// authn.ErrBusy, *limitedError and those of an outage.
+func (g *Gate) login(ctx context.Context, cred customhouse.Credential) (customhouse.Identity, error) {
+	key, now := g.logins.key(cred), g.now()
+	if have, ok := g.logins.verified.GetIfPresent(key); ok && now.Before(have.until) {
+		if id, err := g.present(ctx, &have.identity); err == nil {
+			return id, nil
+		}
+	}
+	if wait := g.logins.failures.wait(cred, now); wait > 0 {
+		return customhouse.Identity{}, &limitedError{wait}
+	}
+	id, err := g.chain.Authenticate(ctx, cred)
+	switch {
+	case err == nil:
+		g.logins.remember(key, id, now)
+	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):
+		g.logins.failures.count(cred, g.now())
+	}
+	return id, err
+}
+
+// logins remembers verified passwords, under a secret of the process, and counts failures.
+type logins struct {
+	secret   [32]byte
+	ttl      time.Duration
+	verified *otter.Cache[[sha256.Size]byte, verified]
+	failures failures
+}
+
+// verified is a password that was right.
+type verified struct {
+	identity customhouse.Identity // for which it was
+	until    time.Time
+}
+
+const maxLogins = 10_000
+
+func newLogins(ttl time.Duration, l Limits) *logins {
+	n := &logins{
+		ttl:      ttl,
+		verified: otter.Must(&otter.Options[[sha256.Size]byte, verified]{MaximumSize: maxLogins}),
+		failures: failures{l, &windows{open: map[failureKey]window{}}},
+	}
+	rand.Read(n.secret[:])
+	return n
+}
+
+// carryOver takes over what n's predecessor knows.
+func (n *logins) carryOver(p *logins) {
+	n.secret, n.verified = p.secret, p.verified
+	n.failures.windows = p.failures.windows
+}
+
+// remember keeps that the credential of key was right. What is remembered counts only as long as the identity is the
+// same (see present), so nothing has to be forgotten when an account changes.
+func (n *logins) remember(key [sha256.Size]byte, id customhouse.Identity, now time.Time) {
+	if n.ttl > 0 {
+		n.verified.Set(key, verified{id, now.Add(n.ttl)})
+	}
+}
+
+// key names a credential without keeping it.
+func (n *logins) key(cred customhouse.Credential) (sum [sha256.Size]byte) {
+	m := hmac.New(sha256.New, n.secret[:])
+	var length [8]byte // keeps the account apart from the password
+	binary.BigEndian.PutUint64(length[:], uint64(len(cred.Account)))
+	m.Write(length[:])
+	m.Write([]byte(cred.Account))
+	m.Write([]byte(cred.Secret))
+	m.Sum(sum[:0])
+	return sum
+}

@@ -1,0 +1,155 @@
+package gate
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"customhouse"
+	"customhouse/authn"
+)
+
+// Refusal is why a request is not let through.
+type Refusal struct {
+	ID       string               // of the decision; the client may know it
+	Err      *customhouse.Error   // what the client may know: UNAUTHORIZED, DENIED, TOOMANYREQUESTS or UNAVAILABLE
+	Identity customhouse.Identity // who was refused, as far as it is known
+	Rule     string               // Source of the rule that decided; for the log
+	Reason   string               // for the log
+
+	Challenge  *Challenge    // of WWW-Authenticate: Bearer; nil for none
+	RetryAfter time.Duration // 0 for none
+}
+
+// Error returns the error that the client may read, with its cause.
+func (r *Refusal) Error() string { return r.Err.Error() }
+
+// Unwrap returns the error that the client may read.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Errors of a challenge (RFC 6750, section 3.1).
+const (
+	InvalidToken      = "invalid_token"
+	InsufficientScope = "insufficient_scope"
+)
+
+// Challenge is what a better credential would have to be for.
+type Challenge struct {
+	Scopes []customhouse.Access // each resource once
+	Error  string               // InvalidToken, InsufficientScope or ""
+}
+
+// detail is a resource and an action that were refused, in the form of distribution.
+type detail struct {
+	Type   string
+	Class  string
+	Name   string
+	Action customhouse.Action
+}
+
+// unauthorized refuses where another credential could help.
+func (g *Gate) unauthorized(grant *Grant, needs []customhouse.Access, kind, message string) *Refusal {
+	var details []detail
+	for _, need := range needs {
+		for _, action := range need.Actions {
+			details = append(details, detail{need.Type, need.Class, need.Name, action})
+		}
+	}
+	err := customhouse.Errorf(customhouse.Unauthorized, "%s", message)
+	if details != nil {
+		err = err.WithDetail(details)
+	}
+	return &Refusal{
+		ID: grant.ID, Err: err, Identity: grant.Identity, Rule: grant.Rule, Reason: cmp.Or(grant.Reason, message),
+		Challenge: &Challenge{Scopes: scopes(needs), Error: kind},
+	}
+}
+
+// denied refuses where no other credential of the same account could help.
+func (g *Gate) denied(grant *Grant, need customhouse.Access, action customhouse.Action) *Refusal {
+	err := customhouse.Errorf(customhouse.Denied, "%s may not %s %s %s (decision %s)",
+		cmp.Or(grant.Identity.Account, "anonymous"), verb(action), need.Type, need.Name, grant.ID)
+	return &Refusal{
+		ID: grant.ID, Identity: grant.Identity, Rule: grant.Rule, Reason: grant.Reason,
+		Err: err.WithDetail([]detail{{need.Type, need.Class, need.Name, action}}),
+	}
+}
+
+// verb reads an action aloud.
+func verb(a customhouse.Action) string {
+	switch a {
+	case customhouse.Pull:
+		return "pull from"
+	case customhouse.Push:
+		return "push to"
+	case customhouse.Create:
+		return "create content or tags in"
+	case customhouse.Update:
+		return "move tags in"
+	case customhouse.Delete:
+		return "delete from"
+	}
+	return "do everything with"
+}
+
+// unidentified refuses where it could not be told who is asking, because of err.
+func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []customhouse.Access, err error) *Refusal {
+	grant := &Grant{ID: id, Reason: err.Error()}
+	var limited *limitedError
+	switch {
+	case errors.Is(err, errToken):
+		return g.unauthorized(grant, needs, InvalidToken, "invalid token")
+	case errors.Is(err, errNoBasic):
+		return g.unauthorized(grant, needs, "", "passwords are taken at the token endpoint only")
+	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):
+		return g.unauthorized(grant, needs, "", "wrong account or password")
+	case errors.As(err, &limited):
+		return &Refusal{
+			ID: id, Reason: grant.Reason, RetryAfter: limited.wait,
+			Err: customhouse.Errorf(customhouse.TooManyRequests, "too many failed logins"),
+		}
+	}
+	wait := 5 * time.Second
+	if errors.Is(err, authn.ErrBusy) {
+		wait = time.Second
+	}
+	return &Refusal{
+		ID: id, Reason: grant.Reason, RetryAfter: wait,
+		Err: customhouse.Errorf(customhouse.Unavailable, "who is asking cannot be told at present").WithCause(err),
+	}
+}
+
+// scopes returns what a token must carry to cover needs, in the words that clients know.
+func scopes(needs []customhouse.Access) []customhouse.Access {
+	asked := slices.Clone(needs)
+	for i := range asked {
+		asked[i].Actions = slices.Clone(asked[i].Actions)
+		for j, action := range asked[i].Actions {
+			if action == customhouse.Create || action == customhouse.Update {
+				asked[i].Actions[j] = customhouse.Push
+			}
+		}
+	}
+	return merge(asked)
+}
+
+// merge returns accesses with each resource once, and each action on it once.
+func merge(accesses []customhouse.Access) []customhouse.Access {
+	merged := []customhouse.Access{}
+	for _, a := range accesses {
+		i := slices.IndexFunc(merged, func(m customhouse.Access) bool {
+			return m.Type == a.Type && m.Class == a.Class && m.Name == a.Name
+		})
+		if i < 0 {
+			i = len(merged)
+			merged = append(merged, customhouse.Access{Type: a.Type, Class: a.Class, Name: a.Name})
+		}
+		for _, action := range a.Actions {
+			if !slices.Contains(merged[i].Actions, action) {
+				merged[i].Actions = append(merged[i].Actions, action)
+			}
+		}
+	}
+	return merged
+}

@@ -1,0 +1,64 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"time"
+
+	"customhouse"
+)
+
+// Account returns the account. customhouse.ErrNotFound.
+func (db *DB) Account(ctx context.Context, name string) (customhouse.Account, error) {
+	return scanAccount(db.row(ctx, "select name, password, labels, created from account where name = ?", name).scan)
+}
+
+// Accounts returns all accounts in the order of their names.
+func (db *DB) Accounts(ctx context.Context) ([]customhouse.Account, error) {
+	var all []customhouse.Account
+	err := db.rows(ctx, func(r *sql.Rows) error {
+		a, err := scanAccount(r.Scan)
+		all = append(all, a)
+		return err
+	}, "select name, password, labels, created from account order by name")
+	return all, err
+}
+
+func scanAccount(scan func(...any) error) (customhouse.Account, error) {
+	var a customhouse.Account
+	var password, labels string
+	var created int64
+	if err := scan(&a.Name, &password, &labels, &created); err != nil {
+		return a, err
+	}
+	a.Password, a.Created = customhouse.Secret(password), time.Unix(created, 0)
+	return a, json.Unmarshal([]byte(labels), &a.Labels)
+}
+
+// PutAccount adds the account or replaces its password and labels.
+func (db *DB) PutAccount(ctx context.Context, a customhouse.Account) error {
+	labels, err := json.Marshal(a.Labels)
+	if err != nil {
+		return err
+	}
+	return db.writer.write(ctx, true, func(t *tx) error {
+		return t.exec(ctx, `insert into account (name, password, labels, created) values (?, ?, ?, ?)
+			on conflict (name) do update set password = excluded.password, labels = excluded.labels`,
+			a.Name, string(a.Password), string(labels), db.now().Unix())
+	})
+}
+
+// DeleteAccount removes the account and its refresh tokens. customhouse.ErrNotFound.
+func (db *DB) DeleteAccount(ctx context.Context, name string) error {
+	return db.writer.write(ctx, true, func(t *tx) error {
+		n, err := t.changed(ctx, "delete from account where name = ?", name)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return customhouse.ErrNotFound
+		}
+		return t.exec(ctx, "delete from refresh_token where account = ? and method = 'accounts'", name)
+	})
+}

@@ -1,0 +1,228 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+
+	"customhouse"
+)
+
+// Manifest is what the index knows of a manifest.
+type Manifest struct {
+	customhouse.Descriptor
+	Subject customhouse.Digest // what it refers to; zero for nothing
+}
+
+// Put is a manifest on its way into a repository.
+type Put struct {
+	Manifest Manifest
+	Blobs    []customhouse.Descriptor // must be visible in the repository, and of this size
+	Children []customhouse.Descriptor // manifests that an index names: of this size where they are in the repository
+	Sparse   bool                     // whether children may be absent
+	Tags     []customhouse.Tag        // shall point to the manifest
+	Create   bool                     // whether content and tags may be new
+	Update   bool                     // whether a tag may move away from another manifest
+}
+
+const manifestColumns = "m.digest, m.media_type, m.size, m.subject, m.artifact_type, m.annotations"
+
+// Manifest returns the manifest that ref names in the repository. customhouse.ErrNotFound.
+func (db *DB) Manifest(ctx context.Context, repo customhouse.Repo, ref customhouse.Ref) (Manifest, error) {
+	return db.manifests.get(repo.String(), ref.String(), func() (Manifest, error) {
+		query := "select " + manifestColumns + " from manifest m where m.repo_id = " + idOf + " and m.digest = ?"
+		if ref.Digest.IsZero() {
+			query = "select " + manifestColumns + ` from tag t join manifest m on m.repo_id = t.repo_id and m.digest = t.digest
+				where t.repo_id = ` + idOf + " and t.name = ?"
+		}
+		var m Manifest
+		err := scanManifest(db.row(ctx, query, repo.String(), ref.String()).scan, &m)
+		return m, err
+	})
+}
+
+func scanManifest(scan func(...any) error, m *Manifest) error {
+	var digest, subject, annotations string
+	if err := scan(&digest, &m.MediaType, &m.Size, &subject, &m.ArtifactType, &annotations); err != nil {
+		return err
+	}
+	var err error
+	if m.Digest, err = customhouse.ParseDigest(digest); err != nil {
+		return err
+	}
+	if subject != "" {
+		if m.Subject, err = customhouse.ParseDigest(subject); err != nil {
+			return err
+		}
+	}
+	if annotations != "" {
+		return json.Unmarshal([]byte(annotations), &m.Annotations)
+	}
+	return nil
+}
+
+// PutManifest makes a manifest visible in the repository and moves its tags, all or nothing. It returns a *Error:
+// MANIFEST_BLOB_UNKNOWN and SIZE_INVALID for what the manifest names, DENIED where Create or Update would be needed.
+func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) error {
+	annotations := ""
+	if len(put.Manifest.Annotations) > 0 {
+		b, err := json.Marshal(put.Manifest.Annotations)
+		if err != nil {
+			return err
+		}
+		annotations = string(b)
+	}
+	return db.change(ctx, repo, func(t *tx) error {
+		if err := check(ctx, t, repo, put); err != nil {
+			return err
+		}
+		if err := db.makeRepo(ctx, t, repo); err != nil {
+			return err
+		}
+		m, now := put.Manifest, db.now().Unix()
+		err := t.exec(ctx, "insert into manifest (repo_id, digest, media_type, size, subject, artifact_type, annotations, created) values ("+
+			idOf+", ?, ?, ?, ?, ?, ?, ?) on conflict (repo_id, digest) do nothing",
+			repo.String(), m.Digest.String(), m.MediaType, m.Size, m.Subject.String(), m.ArtifactType, annotations, now)
+		if err != nil {
+			return err
+		}
+		for _, tag := range put.Tags {
+			err := t.exec(ctx, "insert into tag (repo_id, name, digest, updated) values ("+
+				idOf+", ?, ?, ?) on conflict (repo_id, name) do update set digest = excluded.digest, updated = excluded.updated",
+				repo.String(), tag.String(), m.Digest.String(), now)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// CheckManifest tells what PutManifest would refuse at present, so that nothing is stored for a manifest in vain.
+func (db *DB) CheckManifest(ctx context.Context, repo customhouse.Repo, put Put) error {
+	return check(ctx, db, repo, put)
+}
+
+// asker is the index as it is, or as a transaction sees it.
+type asker interface {
+	row(ctx context.Context, query string, args ...any) row
+}
+
+func check(ctx context.Context, a asker, repo customhouse.Repo, put Put) error {
+	if err := checkNamed(ctx, a, repo, put); err != nil {
+		return err
+	}
+	return checkTags(ctx, a, repo, put)
+}
+
+// checkNamed makes sure that what the manifest names is in the repository, and of the size that it says.
+func checkNamed(ctx context.Context, a asker, repo customhouse.Repo, put Put) error {
+	var missing []customhouse.Digest
+	look := func(table string, d customhouse.Descriptor, mayMiss bool) error {
+		var size int64
+		err := a.row(ctx, "select size from "+table+" where repo_id = "+idOf+" and digest = ?", repo.String(), d.Digest.String()).scan(&size)
+		if errors.Is(err, customhouse.ErrNotFound) {
+			if !mayMiss {
+				missing = append(missing, d.Digest)
+			}
+			return nil
+		}
+		if err == nil && size != d.Size {
+			return customhouse.Errorf(customhouse.SizeInvalid, "the manifest gives a wrong size for what it names").
+				WithDetail(map[string]any{"digest": d.Digest, "size": d.Size, "actual": size})
+		}
+		return err
+	}
+	for _, d := range put.Blobs {
+		if err := look("repo_blob", d, false); err != nil {
+			return err
+		}
+	}
+	for _, d := range put.Children {
+		if err := look("manifest", d, put.Sparse); err != nil {
+			return err
+		}
+	}
+	if missing != nil {
+		return Missing(missing)
+	}
+	return nil
+}
+
+// checkTags makes sure that the caller may make or move each tag. It runs inside the transaction, so that of two who
+// may only create one comes second.
+func checkTags(ctx context.Context, a asker, repo customhouse.Repo, put Put) error {
+	for _, tag := range put.Tags {
+		var old string
+		err := a.row(ctx, "select digest from tag where repo_id = "+idOf+" and name = ?", repo.String(), tag.String()).scan(&old)
+		switch {
+		case errors.Is(err, customhouse.ErrNotFound):
+			if !put.Create {
+				return denied("tag %s is not there and may not be created", tag)
+			}
+		case err != nil:
+			return err
+		case old != put.Manifest.Digest.String() && !put.Update:
+			return denied("tag %s is there and may not be moved", tag)
+		}
+	}
+	if len(put.Tags) == 0 && !put.Create {
+		return denied("new manifests may not be created")
+	}
+	return nil
+}
+
+func denied(format string, args ...any) error {
+	return customhouse.Errorf(customhouse.Denied, format, args...)
+}
+
+// DeleteTag removes a tag. customhouse.ErrNotFound.
+func (db *DB) DeleteTag(ctx context.Context, repo customhouse.Repo, tag customhouse.Tag) error {
+	return db.change(ctx, repo, func(t *tx) error {
+		n, err := t.changed(ctx, "delete from tag where repo_id = "+idOf+" and name = ?", repo.String(), tag.String())
+		if err == nil && n == 0 {
+			return customhouse.ErrNotFound
+		}
+		return err
+	})
+}
+
+// DeleteManifest removes a manifest and the tags that point to it. customhouse.ErrNotFound.
+func (db *DB) DeleteManifest(ctx context.Context, repo customhouse.Repo, d customhouse.Digest) error {
+	return db.change(ctx, repo, func(t *tx) error {
+		if err := t.exec(ctx, "delete from tag where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
+			return err
+		}
+		n, err := t.changed(ctx, "delete from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())
+		if err == nil && n == 0 {
+			return customhouse.ErrNotFound
+		}
+		return err
+	})
+}
+
+// Referrers returns, in the order of their digests, up to n manifests of the repository after the given digest whose
+// subject is d, and of them those of an artifact type unless that is "". A repository that is not there has none.
+func (db *DB) Referrers(ctx context.Context, repo customhouse.Repo, d customhouse.Digest, artifactType string, after customhouse.Digest, n int) ([]customhouse.Descriptor, error) {
+	query := "select " + manifestColumns + " from manifest m where m.repo_id = " + idOf + " and m.subject = ? and m.subject <> '' and m.digest > ?"
+	args := []any{repo.String(), d.String(), after.String()}
+	if artifactType != "" {
+		query += " and m.artifact_type = ?"
+		args = append(args, artifactType)
+	}
+	var found []customhouse.Descriptor
+	err := db.rows(ctx, func(r *sql.Rows) error {
+		var m Manifest
+		err := scanManifest(r.Scan, &m)
+		found = append(found, m.Descriptor)
+		return err
+	}, query+" order by m.digest limit ?", append(args, n)...)
+	return found, err
+}
+
+// Missing is the MANIFEST_BLOB_UNKNOWN for content that a manifest names and its repository does not have.
+func Missing(digests []customhouse.Digest) *customhouse.Error {
+	return customhouse.Errorf(customhouse.ManifestBlobUnknown, "the manifest names content that is not in this repository").
+		WithDetail(map[string]any{"missing": digests})
+}

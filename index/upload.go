@@ -1,0 +1,76 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"customhouse"
+)
+
+// Upload is an upload under way: bytes that have no digest yet.
+type Upload struct {
+	ID        string
+	Repo      customhouse.Repo
+	Account   string                // who began it; "" is anonymous
+	Algorithm customhouse.Algorithm // by which the client is going to name it, as far as it said
+	Size      int64                 // bytes that are there
+}
+
+// BeginUpload remembers a new upload, unless its account has limit of them already (0 is no limit): then TOOMANYREQUESTS.
+// A loss of power may forget uploads and their progress, never what has become a blob.
+func (db *DB) BeginUpload(ctx context.Context, u Upload, limit int) error {
+	return db.writer.write(ctx, false, func(t *tx) error {
+		if limit > 0 {
+			var open int
+			if err := t.row(ctx, "select count(*) from upload where account = ?", u.Account).scan(&open); err != nil {
+				return err
+			}
+			if open >= limit {
+				return customhouse.Errorf(customhouse.TooManyRequests, "too many uploads under way; finish or cancel some of them").
+					WithDetail(map[string]int{"uploads": open, "limit": limit})
+			}
+		}
+		return t.exec(ctx, "insert into upload (id, repo, account, algorithm, size, updated) values (?, ?, ?, ?, ?, ?)",
+			u.ID, u.Repo.String(), u.Account, string(u.Algorithm), u.Size, db.now().Unix())
+	})
+}
+
+// Upload returns the upload id. customhouse.ErrNotFound.
+func (db *DB) Upload(ctx context.Context, id string) (Upload, error) {
+	u := Upload{ID: id}
+	var repo, algorithm string
+	err := db.row(ctx, "select repo, account, algorithm, size from upload where id = ?", id).scan(&repo, &u.Account, &algorithm, &u.Size)
+	if err != nil {
+		return Upload{}, err
+	}
+	u.Algorithm = customhouse.Algorithm(algorithm)
+	u.Repo, err = customhouse.ParseRepo(repo)
+	return u, err
+}
+
+// GrowUpload remembers how many bytes of the upload are there.
+func (db *DB) GrowUpload(ctx context.Context, id string, size int64) error {
+	return db.writer.write(ctx, false, func(t *tx) error {
+		return t.exec(ctx, "update upload set size = ?, updated = ? where id = ?", size, db.now().Unix(), id)
+	})
+}
+
+// EndUpload forgets the upload; it is no error when there is none.
+func (db *DB) EndUpload(ctx context.Context, id string) error {
+	return db.writer.write(ctx, false, func(t *tx) error {
+		return t.exec(ctx, "delete from upload where id = ?", id)
+	})
+}
+
+// StaleUploads returns up to n uploads that have not grown since before.
+func (db *DB) StaleUploads(ctx context.Context, before time.Time, n int) ([]string, error) {
+	var ids []string
+	err := db.rows(ctx, func(r *sql.Rows) error {
+		var id string
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, "select id from upload where updated < ? order by updated limit ?", before.Unix(), n)
+	return ids, err
+}

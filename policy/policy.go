@@ -1,0 +1,153 @@
+// Package policy decides who may do what. It is a pure function of rules and a query: it reads no clock, no network and
+// no file, and the same query always gets the same answer, with the rule that gave it.
+//
+//	p, err := policy.Compile(rules)
+//	d := p.Decide(policy.Query{Identity: id, Type: "repository", Name: "acc/app", Action: customhouse.Pull})
+//
+// # Rules
+//
+// Rules are asked in their order and the first that matches decides; nothing after it is read. A rule matches when every
+// condition that it states holds; a condition that is left out holds always.
+//
+//   - An allow rule, the default, states the whole set of actions: what it lists is allowed, what it does not list is
+//     denied, and an empty list denies everything. These are the rules of cesanta/docker_auth.
+//   - A rule with "effect: deny" denies the actions that it lists, or all of them when it lists none or "*". About every
+//     other action it says nothing, and the next rules are asked.
+//   - Where no rule matches, the answer is no.
+//
+// # Actions
+//
+// Push has two halves: create makes new content and new tags, update moves a tag that is there. A rule that lists push
+// lists both. A query for push, which is all that a token request or the start of an upload can know, is allowed when
+// either half is; the request that writes the tag asks for the precise half. "*" in a rule lists every action. A query
+// for "*" itself, as GET _catalog makes it, is allowed only by a rule that lists "*".
+//
+// # Patterns
+//
+// A pattern is compared with the whole value, never with a part of it:
+//
+//	acc/app            exactly this; a backslash takes the character after it as it is
+//	acc/*              * is any text without a slash, ? any one character but a slash
+//	acc/**             ** is any text; acc/** is everything below acc/, but not acc
+//	app[0-9] app[^a]   one character of, or outside, a class; never a slash
+//	/team-(a|b)/.*/    between two slashes an RE2 expression, anchored at both ends
+//
+// Anonymous has the account name "". It is matched by the account pattern "", by a rule without one, and by nothing
+// else, so that "account: **" means whoever is logged in. (Most accounts also match "*"; one with a slash, such as
+// CORP/bob, does not.)
+//
+// A condition on labels names labels and a pattern for each: every label must have a value that matches. A condition on
+// ip is an address or a prefix in CIDR form; an IPv4 address that comes as IPv6 counts as IPv4.
+//
+// # Placeholders
+//
+// ${account}, ${type}, ${name}, ${service} and ${labels:KEY} stand for facts of the query in any pattern. Their values are text
+// and never pattern: an account named * owns nothing but "*". A label with several values matches with any of them; one
+// that stands twice in a pattern has the same value at both places. A placeholder whose value is absent or empty
+// matches nothing.
+package policy
+
+import (
+	"net/netip"
+
+	"customhouse"
+)
+
+// Query is one action by somebody on one resource.
+type Query struct {
+	Identity customhouse.Identity
+	Client   netip.Addr // the zero Addr matches no condition on ip
+	Service  string     // the audience that a token is asked for
+	Type     string     // such as customhouse.TypeRepository
+	Name     string     // such as "acc/app", or customhouse.Catalog
+	Action   customhouse.Action
+}
+
+// Decision is the answer to a Query, with its ground.
+type Decision struct {
+	Allowed bool
+	Rule    int    // index of the rule that decided; -1 when none did
+	Source  string // Source of that rule; "" when none decided
+	Reason  string // for the log, and for whoever may read the rules
+}
+
+// noRule is the answer where no rule decides.
+var noRule = Decision{Rule: -1, Reason: "no rule matches"}
+
+// Policy is a compiled list of rules. It is immutable and safe for concurrent use. The zero Policy denies everything.
+type Policy struct {
+	rules []rule
+	index index
+}
+
+// Len returns how many rules p has.
+func (p *Policy) Len() int { return len(p.rules) }
+
+// Decide answers q. With rules free of regular expressions it does not allocate.
+func (p *Policy) Decide(q Query) Decision {
+	open := wanted(q.Action)
+	if open == 0 { // an action that nobody knows
+		return noRule
+	}
+	if q.Client.Is4In6() || q.Client.Zone() != "" {
+		q.Client = q.Client.Unmap().WithZone("")
+	}
+	for c := p.index.candidates(&q); ; {
+		i, ok := c.next()
+		if !ok {
+			return noRule
+		}
+		r := &p.rules[i]
+		if !r.matches(&q) {
+			continue
+		}
+		if !r.deny {
+			if r.actions&open != 0 {
+				return r.allowed
+			}
+			return r.unlisted
+		}
+		if open &^= r.actions; open == 0 {
+			return r.denied
+		}
+	}
+}
+
+// actions is a set of actions. Push is no bit of its own: it is create and update.
+type actions uint8
+
+const (
+	pull actions = 1 << iota
+	create
+	update
+	remove
+	star
+	every = pull | create | update | remove | star
+)
+
+// listed returns what a rule means by an action; 0 for an unknown one.
+func listed(a customhouse.Action) actions {
+	if a == customhouse.All {
+		return every
+	}
+	return wanted(a)
+}
+
+// wanted returns the actions of which a query for a needs one; 0 for an unknown action.
+func wanted(a customhouse.Action) actions {
+	switch a {
+	case customhouse.Pull:
+		return pull
+	case customhouse.Push:
+		return create | update
+	case customhouse.Create:
+		return create
+	case customhouse.Update:
+		return update
+	case customhouse.Delete:
+		return remove
+	case customhouse.All:
+		return star
+	}
+	return 0
+}

@@ -1,0 +1,251 @@
+package policy_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"customhouse"
+	"customhouse/policy"
+)
+
+type list = []customhouse.Action
+
+func compile(t testing.TB, rules ...policy.Rule) *policy.Policy {
+	t.Helper()
+	p, err := policy.Compile(rules)
+	if err != nil {
+		t.Fatalf("Compile = %v", err)
+	}
+	return p
+}
+
+func TestDecide(t *testing.T) {
+	bob := customhouse.Identity{Account: "bob", Labels: map[string][]string{"group": {"dev", "vip"}, "p": {"web", "api"}, "none": {}}}
+	anonymous := customhouse.Identity{}
+	one := func(m policy.Match, actions ...customhouse.Action) []policy.Rule {
+		return []policy.Rule{{Match: m, Actions: append(list{}, actions...)}}
+	}
+	for _, tt := range []struct {
+		name   string
+		rules  []policy.Rule
+		who    customhouse.Identity
+		repo   string
+		action customhouse.Action
+		want   bool
+	}{
+		{"no rules", nil, bob, "a", "pull", false},
+		{"everything", one(policy.Match{}, "*"), bob, "a", "pull", true},
+		{"unknown action", one(policy.Match{}, "*"), bob, "a", "frobnicate", false},
+		{"unlisted", one(policy.Match{}, "pull"), bob, "a", "delete", false},
+		{"star needs star", one(policy.Match{}, "pull", "push", "delete"), bob, "a", "*", false},
+		{"star by star", one(policy.Match{}, "pull", "*"), bob, "a", "*", true},
+		{"push by create", one(policy.Match{}, "create"), bob, "a", "push", true},
+		{"push by update", one(policy.Match{}, "update"), bob, "a", "push", true},
+		{"create by push", one(policy.Match{}, "push"), bob, "a", "create", true},
+		{"update by push", one(policy.Match{}, "push"), bob, "a", "update", true},
+		{"update not by create", one(policy.Match{}, "create"), bob, "a", "update", false},
+		{"no push by pull", one(policy.Match{}, "pull"), bob, "a", "push", false},
+		{"empty list denies", append(one(policy.Match{Account: new("bob")}), one(policy.Match{}, "*")...), bob, "a", "pull", false},
+		{"first match wins", append(one(policy.Match{}, "pull"), one(policy.Match{}, "push")...), bob, "a", "push", false},
+		{"deny falls through", []policy.Rule{{Effect: "deny", Actions: list{"delete"}}, {Actions: list{"*"}}}, bob, "a", "pull", true},
+		{"deny decides", []policy.Rule{{Effect: "deny", Actions: list{"delete"}}, {Actions: list{"*"}}}, bob, "a", "delete", false},
+		{"deny of all", []policy.Rule{{Effect: "deny"}, {Actions: list{"*"}}}, bob, "a", "*", false},
+		{"deny of one leaves the star", []policy.Rule{{Effect: "deny", Actions: list{"delete"}}, {Actions: list{"*"}}}, bob, "a", "*", true},
+		{"deny of update leaves push", []policy.Rule{{Effect: "deny", Actions: list{"update"}}, {Actions: list{"push"}}}, bob, "a", "push", true},
+		{"deny of update without create", []policy.Rule{{Effect: "deny", Actions: list{"update"}}, {Actions: list{"update"}}}, bob, "a", "push", false},
+		{"deny of both halves", []policy.Rule{{Effect: "deny", Actions: list{"update"}}, {Effect: "deny", Actions: list{"create"}}, {Actions: list{"*"}}}, bob, "a", "push", false},
+
+		{"anonymous by the empty account", one(policy.Match{Account: new("")}, "pull"), anonymous, "a", "pull", true},
+		{"bob not by the empty account", one(policy.Match{Account: new("")}, "pull"), bob, "a", "pull", false},
+		{"anonymous not by *", one(policy.Match{Account: new("*")}, "pull"), anonymous, "a", "pull", false},
+		{"anonymous not by **", one(policy.Match{Account: new("**")}, "pull"), anonymous, "a", "pull", false},
+		{"anonymous not by regex", one(policy.Match{Account: new("/.*/")}, "pull"), anonymous, "a", "pull", false},
+		{"anonymous without condition", one(policy.Match{}, "pull"), anonymous, "a", "pull", true},
+		{"logged in by **", one(policy.Match{Account: new("**")}, "pull"), customhouse.Identity{Account: "CORP/bob"}, "a", "pull", true},
+		{"* stops at a slash", one(policy.Match{Account: new("*")}, "pull"), customhouse.Identity{Account: "CORP/bob"}, "a", "pull", false},
+
+		{"literal", one(policy.Match{Name: new("a/b")}, "pull"), bob, "a/b", "pull", true},
+		{"literal is whole", one(policy.Match{Name: new("a/b")}, "pull"), bob, "a/b/c", "pull", false},
+		{"* below", one(policy.Match{Name: new("a/*")}, "pull"), bob, "a/b", "pull", true},
+		{"* not two below", one(policy.Match{Name: new("a/*")}, "pull"), bob, "a/b/c", "pull", false},
+		{"** two below", one(policy.Match{Name: new("a/**")}, "pull"), bob, "a/b/c", "pull", true},
+		{"** not itself", one(policy.Match{Name: new("a/**")}, "pull"), bob, "a", "pull", false},
+		{"** within", one(policy.Match{Name: new("a/**/z")}, "pull"), bob, "a/b/c/z", "pull", true},
+		{"* between", one(policy.Match{Name: new("*-prod/*")}, "pull"), bob, "x-prod/y", "pull", true},
+		{"?", one(policy.Match{Name: new("a?c")}, "pull"), bob, "abc", "pull", true},
+		{"? no slash", one(policy.Match{Name: new("a?c")}, "pull"), bob, "a/c", "pull", false},
+		{"class", one(policy.Match{Name: new("app[0-9]")}, "pull"), bob, "app7", "pull", true},
+		{"class not", one(policy.Match{Name: new("app[^0-9]")}, "pull"), bob, "app7", "pull", false},
+		{"class no slash", one(policy.Match{Name: new("a[^b]c")}, "pull"), bob, "a/c", "pull", false},
+		{"escape", one(policy.Match{Account: new(`\*`)}, "pull"), bob, "a", "pull", false},
+		{"regex", one(policy.Match{Name: new("/team-(a|b)/.+/")}, "pull"), bob, "team-b/x", "pull", true},
+		{"regex is whole", one(policy.Match{Name: new("/prod/")}, "pull"), bob, "nonprod-x", "pull", false},
+		{"regex alternatives are whole", one(policy.Match{Name: new("/a|b/")}, "pull"), bob, "ax", "pull", false},
+
+		{"type", one(policy.Match{Type: new("registry")}, "*"), bob, "a", "pull", false},
+		{"service", one(policy.Match{Service: new("r.example")}, "*"), bob, "a", "pull", true},
+		{"ip", one(policy.Match{IP: new("192.0.2.0/24")}, "*"), bob, "a", "pull", true},
+		{"ip of others", one(policy.Match{IP: new("198.51.100.7")}, "*"), bob, "a", "pull", false},
+		{"v4 is not within v6", one(policy.Match{IP: new("::/0")}, "*"), bob, "a", "pull", false},
+		{"mapped prefix", one(policy.Match{IP: new("::ffff:192.0.2.0/120")}, "*"), bob, "a", "pull", true},
+		{"label", one(policy.Match{Labels: map[string]string{"group": "vip"}}, "*"), bob, "a", "pull", true},
+		{"labels, all of them", one(policy.Match{Labels: map[string]string{"group": "vip", "tier": "gold"}}, "*"), bob, "a", "pull", false},
+		{"label in its case", one(policy.Match{Labels: map[string]string{"group": "VIP"}}, "*"), bob, "a", "pull", false},
+
+		{"own namespace", one(policy.Match{Name: new("${account}/**")}, "*"), bob, "bob/x/y", "push", true},
+		{"others' namespace", one(policy.Match{Name: new("${account}/**")}, "*"), bob, "bobby/x", "push", false},
+		{"anonymous has no namespace", one(policy.Match{Name: new("${account}*")}, "*"), anonymous, "x", "push", false},
+		{"label of several values", one(policy.Match{Name: new("${labels:p}/*")}, "*"), bob, "api/x", "push", true},
+		{"label twice has one value", one(policy.Match{Name: new("${labels:p}/${labels:p}")}, "*"), bob, "web/api", "push", false},
+		{"label twice, the same", one(policy.Match{Name: new("${labels:p}/${labels:p}")}, "*"), bob, "api/api", "push", true},
+		{"label without values", one(policy.Match{Name: new("${labels:none}**")}, "*"), bob, "x", "push", false},
+		{"label absent", one(policy.Match{Name: new("${labels:nope}/**")}, "*"), bob, "${labels:nope}/x", "push", false},
+		{"placeholder in regex", one(policy.Match{Name: new("/${account}_.*/")}, "*"), bob, "bob_x", "push", true},
+		{"placeholder in regex keeps its case", one(policy.Match{Name: new("/(?i)${account}/")}, "*"), bob, "BOB", "push", false},
+		{"placeholder in regex is one thing", one(policy.Match{Name: new("/${account}?x/")}, "*"), bob, "box", "push", false},
+		{"account by name", one(policy.Match{Account: new("${name}")}, "*"), bob, "bob", "push", true},
+		{"name in label", one(policy.Match{Labels: map[string]string{"p": "${name}"}}, "*"), bob, "web", "push", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := compile(t, tt.rules...)
+			q := policy.Query{
+				Identity: tt.who, Client: netip.MustParseAddr("::ffff:192.0.2.7"), Service: "r.example",
+				Type: "repository", Name: tt.repo, Action: tt.action,
+			}
+			if got := p.Decide(q); got.Allowed != tt.want {
+				t.Fatalf("Decide = %+v, want allowed %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestDecideExplains(t *testing.T) {
+	p := compile(t,
+		policy.Rule{Match: policy.Match{Name: new("a")}, Actions: list{"pull"}, Source: "customhouse.yml:3"},
+		policy.Rule{Match: policy.Match{Name: new("b")}, Effect: policy.Deny, Actions: list{"push"}},
+	)
+	for _, tt := range []struct {
+		repo   string
+		action customhouse.Action
+		want   policy.Decision
+	}{
+		{"a", "pull", policy.Decision{Allowed: true, Rule: 0, Source: "customhouse.yml:3", Reason: "allowed by rule 1 (customhouse.yml:3)"}},
+		{"a", "push", policy.Decision{Rule: 0, Source: "customhouse.yml:3", Reason: "rule 1 (customhouse.yml:3) matches and does not list the action"}},
+		{"b", "push", policy.Decision{Rule: 1, Reason: "denied by rule 2"}},
+		{"c", "pull", policy.Decision{Rule: -1, Reason: "no rule matches"}},
+	} {
+		got := p.Decide(policy.Query{Type: "repository", Name: tt.repo, Action: tt.action})
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("Decide(%s, %s) (-want +got):\n%s", tt.repo, tt.action, diff)
+		}
+	}
+}
+
+func TestCompileReportsEverything(t *testing.T) {
+	_, err := policy.Compile([]policy.Rule{
+		{Match: policy.Match{Account: new("a["), Name: new(""), IP: new("10.0.0.*"), Labels: map[string]string{"g": "${foo}"}}, Actions: list{"pul"}, Source: "c.yml:7"},
+		{Actions: list{"pull"}},
+		{Effect: "maybe"},
+		{Match: policy.Match{Type: new("x")}},
+	})
+	var errs policy.Errors
+	if !errors.As(err, &errs) {
+		t.Fatalf("Compile = %v, want Errors", err)
+	}
+	var got []string
+	for _, e := range errs {
+		got = append(got, fmt.Sprintf("%d %s", e.Rule, e.Field))
+	}
+	want := []string{
+		"0 match.account", "0 match.ip", "0 match.labels.g", "0 match.name", "0 actions[0]",
+		"2 effect", "3 actions",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("Compile (-want +got):\n%s\n%v", diff, err)
+	}
+	if got, want := errs[0].Error(), "c.yml:7: match.account: a class has no ]"; got != want {
+		t.Fatalf("Error = %q, want %q", got, want)
+	}
+}
+
+func TestCompileRefusesPatterns(t *testing.T) {
+	for _, s := range []string{
+		"app[0-9", "app[]", "[^]", "[z-a]", "[!a]", `a\`, "${account", "${ip}", "${labels:}", "${account:1}", "\xff",
+		"/(/", "/a)|(b/", "/foo?*/", "/^(?!x)/", "/[${account}]/", "/[^${account}]/", `/\Q${account}\E/`, "/${labels:a}${labels:/",
+		"/a{${account}/x{1,${account}}(/", `/\p{${account}}/`, "/[[:${account}:]]/", `/\x{${account}}/`, "/(?P<${account}>x)/",
+		"${labels:a}${labels:a}${labels:b}${labels:b}", "/${account:1}.*/",
+	} {
+		if _, err := policy.Compile([]policy.Rule{{Match: policy.Match{Name: &s}, Actions: list{"pull"}}}); err == nil {
+			t.Errorf("Compile(name %q) = nil, want an error", s)
+		}
+	}
+	for _, s := range []string{"", "10.0.0.*", "010.0.0.5", "::/0/0", "fe80::1%eth0", "::ffff:0.0.0.0/90"} {
+		if _, err := policy.Compile([]policy.Rule{{Match: policy.Match{IP: &s}, Actions: list{"pull"}}}); err == nil {
+			t.Errorf("Compile(ip %q) = nil, want an error", s)
+		}
+	}
+}
+
+func TestDecideDoesNotAllocate(t *testing.T) {
+	p := compile(t, benchRules(100)...)
+	q := benchQuery(99)
+	if n := testing.AllocsPerRun(100, func() { p.Decide(q) }); n != 0 {
+		t.Fatalf("Decide allocates %v times, want 0", n)
+	}
+}
+
+// benchRules are n rules of the kinds that people write, none of which matches benchQuery but the last.
+func benchRules(n int) []policy.Rule {
+	var rules []policy.Rule
+	for i := range n - 1 {
+		r := policy.Rule{Actions: list{"pull", "push"}}
+		switch i % 4 {
+		case 0:
+			r.Match = policy.Match{Account: new(fmt.Sprintf("robot%d", i)), Name: new(fmt.Sprintf("team%d/**", i))}
+		case 1:
+			r.Match = policy.Match{Account: new(fmt.Sprintf("user%d", i))}
+		case 2:
+			r.Match = policy.Match{Labels: map[string]string{"group": fmt.Sprintf("group%d", i)}, Name: new("shared/${account}/*")}
+		case 3:
+			r.Match = policy.Match{Name: new("${account}/private/**"), IP: new("10.0.0.0/8")}
+		}
+		rules = append(rules, r)
+	}
+	return append(rules, policy.Rule{Match: policy.Match{Account: new("*"), Name: new("acc/**")}, Actions: list{"pull"}})
+}
+
+func benchQuery(i int) policy.Query {
+	return policy.Query{
+		Identity: customhouse.Identity{Account: fmt.Sprintf("someone%d", i), Labels: map[string][]string{"group": {"dev", "ops"}}},
+		Client:   netip.MustParseAddr("192.0.2.7"), Service: "r.example", Type: "repository", Name: "acc/app/one", Action: customhouse.Pull,
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		b.Run(fmt.Sprintf("%d rules", n), func(b *testing.B) {
+			p, q := compile(b, benchRules(n)...), benchQuery(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				if !p.Decide(q).Allowed {
+					b.Fatal("Decide = no")
+				}
+			}
+		})
+	}
+	b.Run("regex with placeholder", func(b *testing.B) {
+		p := compile(b, policy.Rule{Match: policy.Match{Name: new("/${account}-.*/x/")}, Actions: list{"pull"}})
+		q := benchQuery(0)
+		q.Name = "someone0-y/x"
+		b.ReportAllocs()
+		for b.Loop() {
+			if !p.Decide(q).Allowed {
+				b.Fatal("Decide = no")
+			}
+		}
+	})
+}

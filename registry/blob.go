@@ -1,0 +1,117 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"customhouse"
+	"customhouse/blob"
+)
+
+// Blob is an open blob. Its bytes are right: where they are not yet known to be, reading them to the end fails before
+// the last of them.
+type Blob struct {
+	Digest customhouse.Digest
+	Size   int64
+
+	ctx    context.Context
+	r      *Registry
+	object blob.Object
+	good   bool
+}
+
+func blobUnknown(d customhouse.Digest) *customhouse.Error {
+	return customhouse.Errorf(customhouse.BlobUnknown, "blob unknown to registry").WithDetail(map[string]string{"digest": d.String()})
+}
+
+// hashFirst is up to which size a blob that is not known to be right is hashed before its first byte goes out, so that
+// the client hears that it is unknown in place of a transfer that breaks.
+const hashFirst = 4 << 20
+
+// Blob opens the blob d of the repository. The caller closes it. BLOB_UNKNOWN: it is not visible here, or its bytes are
+// gone or wrong.
+func (p Repository) Blob(ctx context.Context, d customhouse.Digest) (*Blob, error) {
+	size, err := p.r.index.Blob(ctx, p.name, d)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		return nil, blobUnknown(d)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o, err := p.r.open(ctx, d, size)
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, errCorrupt) {
+		return nil, blobUnknown(d).WithCause(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Blob{Digest: d, Size: size, ctx: ctx, r: p.r, object: o, good: p.r.isVerified(d, o)}, nil
+}
+
+// open opens stored content of a known size; content of another size is wrong.
+func (r *Registry) open(ctx context.Context, d customhouse.Digest, size int64) (blob.Object, error) {
+	o, err := r.store.Open(ctx, d)
+	if err == nil && o.Size != size {
+		r.quarantine(ctx, d, o.Version)
+		o.Close()
+		return blob.Object{}, errCorrupt
+	}
+	return o, err
+}
+
+// Section returns n bytes of the blob from offset on, to be read once. Where it is part of a file that is known to be
+// right, the reader is an *io.LimitedReader of the *os.File, which goes out by sendfile. BLOB_UNKNOWN: the bytes are wrong.
+func (b *Blob) Section(offset, n int64) (io.Reader, error) {
+	if !b.good {
+		if offset == 0 && n == b.Size && n > hashFirst {
+			return b.r.verifying(b.ctx, b.Digest, b.object), nil
+		}
+		if err := b.r.verifyAll(b.ctx, b.Digest, b.object); errors.Is(err, errCorrupt) {
+			return nil, blobUnknown(b.Digest).WithCause(err)
+		} else if err != nil {
+			return nil, err
+		}
+		b.good = true
+	}
+	if offset > 0 {
+		if _, err := b.object.Seek(offset, io.SeekStart); err != nil {
+			return nil, err
+		}
+	}
+	return &io.LimitedReader{R: b.object.ReadSeekCloser, N: n}, nil
+}
+
+// Close gives the blob back.
+func (b *Blob) Close() error { return b.object.Close() }
+
+// Mount makes the blob d of the repository from visible in this one. BLOB_UNKNOWN: from does not have it.
+func (p Repository) Mount(ctx context.Context, from Repository, d customhouse.Digest) error {
+	b, err := from.Blob(ctx, d)
+	if err != nil {
+		return err
+	}
+	if err := b.Close(); err != nil {
+		return err
+	}
+	err = p.r.index.MountBlob(ctx, from.name, p.name, d)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		return blobUnknown(d)
+	}
+	return err
+}
+
+// Holders returns repositories in which the blob d is visible, some of them when there are very many.
+func (r *Registry) Holders(ctx context.Context, d customhouse.Digest) ([]string, error) {
+	const most = 1000
+	return r.index.Holders(ctx, d, most)
+}
+
+// DeleteBlob ends the visibility of the blob d in the repository; others keep it. BLOB_UNKNOWN.
+func (p Repository) DeleteBlob(ctx context.Context, d customhouse.Digest) error {
+	err := p.r.index.DeleteBlob(ctx, p.name, d)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		return blobUnknown(d)
+	}
+	return err
+}

@@ -1,0 +1,237 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"customhouse"
+	"customhouse/blob"
+	"customhouse/index"
+)
+
+// MaxManifestSize is how many bytes a manifest may have (OCI distribution-spec: registries take at least 4 MiB).
+const MaxManifestSize = 4 << 20
+
+// Manifest is a manifest of a repository, byte for byte as it was pushed.
+type Manifest struct {
+	customhouse.Descriptor
+	Bytes []byte // read only
+}
+
+func manifestUnknown(ref customhouse.Ref) *customhouse.Error {
+	return customhouse.Errorf(customhouse.ManifestUnknown, "manifest unknown").WithDetail(map[string]string{"reference": ref.String()})
+}
+
+// Manifest returns the manifest that ref names. Its bytes are right. MANIFEST_UNKNOWN.
+func (p Repository) Manifest(ctx context.Context, ref customhouse.Ref) (Manifest, error) {
+	d, err := p.Resolve(ctx, ref)
+	if err != nil {
+		return Manifest{}, err
+	}
+	b, err := p.r.manifestBytes(ctx, d)
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, errCorrupt) {
+		return Manifest{}, manifestUnknown(ref).WithCause(err)
+	}
+	return Manifest{Descriptor: d, Bytes: b}, err
+}
+
+// Stat returns the descriptor of the manifest that ref names, if its bytes are there. MANIFEST_UNKNOWN.
+func (p Repository) Stat(ctx context.Context, ref customhouse.Ref) (customhouse.Descriptor, error) {
+	d, err := p.Resolve(ctx, ref)
+	if err != nil {
+		return d, err
+	}
+	if _, ok := p.r.manifests.GetIfPresent(d.Digest); ok {
+		return d, nil
+	}
+	err = p.r.present(ctx, d)
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, errCorrupt) {
+		err = manifestUnknown(ref).WithCause(err)
+	}
+	return d, err
+}
+
+// Resolve returns the descriptor of the manifest that ref names, without a look at its bytes. MANIFEST_UNKNOWN.
+func (p Repository) Resolve(ctx context.Context, ref customhouse.Ref) (customhouse.Descriptor, error) {
+	m, err := p.r.index.Manifest(ctx, p.name, ref)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		err = manifestUnknown(ref)
+	}
+	return m.Descriptor, err
+}
+
+// present tells with an error that content which the index knows is not in the store, or is of another size.
+func (r *Registry) present(ctx context.Context, d customhouse.Descriptor) error {
+	o, err := r.open(ctx, d.Digest, d.Size)
+	if err != nil {
+		return err
+	}
+	return o.Close()
+}
+
+// manifestBytes returns the bytes of a manifest, hashed when they were read.
+func (r *Registry) manifestBytes(ctx context.Context, d customhouse.Descriptor) ([]byte, error) {
+	if b, ok := r.manifests.GetIfPresent(d.Digest); ok {
+		return b, nil
+	}
+	o, err := r.open(ctx, d.Digest, d.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer o.Close()
+	b := make([]byte, d.Size)
+	if _, err := io.ReadFull(r.verifying(ctx, d.Digest, o), b); err != nil && err != io.EOF {
+		return nil, err
+	}
+	r.manifests.Set(d.Digest, b)
+	return b, nil
+}
+
+// Push is a manifest on its way into a repository.
+type Push struct {
+	MediaType string             // what the client says it is (Content-Type); "" for what the manifest says
+	Bytes     []byte             // at most MaxManifestSize
+	Digest    customhouse.Digest // what it must have; zero for whatever it has by SHA256
+	Tags      []customhouse.Tag  // shall point to it
+	Create    bool               // whether the caller may add content and tags
+	Update    bool               // whether the caller may move a tag
+}
+
+// Pushed is a manifest that was taken.
+type Pushed struct {
+	Digest  customhouse.Digest
+	Subject customhouse.Digest // what it refers to; zero for nothing
+}
+
+// PushManifest takes a manifest and lets its tags point to it, all or nothing. When it returns nil both survive a loss of
+// power. MANIFEST_INVALID: it is not a manifest, or an ambiguous one. DIGEST_INVALID: it has another digest.
+// MANIFEST_BLOB_UNKNOWN: what it names is not in the repository. SIZE_INVALID: what it names has another size. DENIED:
+// Create or Update would be needed.
+func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error) {
+	m, err := parseManifest(push.MediaType, push.Bytes, p.r.opts.ForeignLayers)
+	if err != nil {
+		return Pushed{}, err
+	}
+	d := push.Digest
+	if d.IsZero() {
+		d = customhouse.DigestOf(customhouse.SHA256, push.Bytes)
+	} else if got := customhouse.DigestOf(d.Algorithm(), push.Bytes); got != d {
+		return Pushed{}, wrongDigest(d, got, int64(len(push.Bytes)))
+	}
+	put := index.Put{
+		Manifest: index.Manifest{
+			Descriptor: customhouse.Descriptor{
+				MediaType: m.mediaType, Digest: d, Size: int64(len(push.Bytes)),
+				ArtifactType: m.artifactType, Annotations: m.annotations,
+			},
+			Subject: m.subject,
+		},
+		Blobs: m.blobs, Children: m.children, Sparse: p.r.opts.Sparse != SparseNone,
+		Tags: push.Tags, Create: push.Create, Update: push.Update,
+	}
+	if p.r.opts.Sparse == SparseAll {
+		put.Blobs = nil
+	}
+	if err := p.r.index.CheckManifest(ctx, p.name, put); err != nil {
+		return Pushed{}, err
+	}
+	if err := p.r.checkPresent(ctx, put.Blobs); err != nil {
+		return Pushed{}, err
+	}
+	if _, err := p.r.keep(ctx, d, bytes.NewReader(push.Bytes)); err != nil {
+		return Pushed{}, err
+	}
+	if err := p.r.index.PutManifest(ctx, p.name, put); err != nil {
+		return Pushed{}, err
+	}
+	p.r.manifests.Set(d, push.Bytes)
+	return Pushed{Digest: d, Subject: m.subject}, nil
+}
+
+// checkPresent makes sure that the bytes of blobs which the index knows are in the store, so that no manifest is taken
+// whose layers have been lost.
+func (r *Registry) checkPresent(ctx context.Context, named []customhouse.Descriptor) error {
+	var missing []customhouse.Digest
+	for _, d := range named {
+		err := r.present(ctx, d)
+		if errors.Is(err, blob.ErrNotFound) || errors.Is(err, errCorrupt) {
+			missing = append(missing, d.Digest)
+		} else if err != nil {
+			return err
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return index.Missing(missing)
+}
+
+// DeleteManifest removes the manifest d and the tags that point to it. MANIFEST_UNKNOWN.
+func (p Repository) DeleteManifest(ctx context.Context, d customhouse.Digest) error {
+	err := p.r.index.DeleteManifest(ctx, p.name, d)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		return manifestUnknown(customhouse.Ref{Digest: d})
+	}
+	return err
+}
+
+// DeleteTag removes a tag and leaves the manifest. MANIFEST_UNKNOWN.
+func (p Repository) DeleteTag(ctx context.Context, tag customhouse.Tag) error {
+	err := p.r.index.DeleteTag(ctx, p.name, tag)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		return manifestUnknown(customhouse.Ref{Tag: tag})
+	}
+	return err
+}
+
+// maxReferrersPage is about how many bytes of descriptors a page of referrers has: with annotations they may be large.
+const maxReferrersPage = 3 << 20
+
+// Referrers returns, in the order of their digests, up to n manifests after the given digest whose subject is d, those of
+// an artifact type unless that is "", as many as fit into a page, and tells whether there are more.
+func (p Repository) Referrers(ctx context.Context, d customhouse.Digest, artifactType string, after customhouse.Digest, n int) (found []customhouse.Descriptor, more bool, err error) {
+	const chunk = 50
+	found = []customhouse.Descriptor{}
+	for size := 0; ; {
+		batch, err := p.r.index.Referrers(ctx, p.name, d, artifactType, after, chunk)
+		if err != nil || len(batch) == 0 {
+			return found, false, err
+		}
+		for _, m := range batch {
+			if len(found) == n || size > maxReferrersPage {
+				return found, true, nil
+			}
+			found = append(found, m)
+			for k, v := range m.Annotations {
+				size += len(k) + len(v)
+			}
+		}
+		after = batch[len(batch)-1].Digest
+	}
+}
+
+// Child returns the first child of an index that accept takes, such as the one for a platform. MANIFEST_UNKNOWN.
+func (m Manifest) Child(accept func(child customhouse.Descriptor, os, architecture string) bool) (customhouse.Digest, error) {
+	v, err := customhouse.ParseJSON(m.Bytes)
+	if err != nil {
+		return customhouse.Digest{}, fmt.Errorf("stored manifest %s: %w", m.Digest, err)
+	}
+	o, _ := v.(map[string]any)
+	list, _ := o["manifests"].([]any)
+	for _, entry := range list {
+		e, _ := entry.(map[string]any)
+		platform, _ := e["platform"].(map[string]any)
+		os, _ := platform["os"].(string)
+		architecture, _ := platform["architecture"].(string)
+		mediaType, _ := e["mediaType"].(string)
+		digest, _ := e["digest"].(string)
+		d, err := customhouse.ParseDigest(digest)
+		if err == nil && accept(customhouse.Descriptor{MediaType: mediaType, Digest: d}, os, architecture) {
+			return d, nil
+		}
+	}
+	return customhouse.Digest{}, manifestUnknown(customhouse.Ref{Digest: m.Digest})
+}

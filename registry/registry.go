@@ -1,0 +1,149 @@
+// Package registry is the registry itself: push, pull, mount, tag, delete.
+//
+// It holds the rules about content: what a valid manifest is, that bytes have the digest that they are named by, that a
+// blob is reachable only through a repository, in which order things become durable. It knows nothing of HTTP and asks
+// nobody for permission: whoever has a Repository may use all of it, so a Repository is given only to those who may.
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"customhouse"
+	"customhouse/blob"
+	"customhouse/index"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// Options of a Registry. The zero value works.
+type Options struct {
+	Sparse            Sparse           // which content a manifest may name that is not in its repository
+	ForeignLayers     bool             // whether layers of non-distributable types may point elsewhere by urls
+	MaxBlobSize       int64            // bytes; 0 is no limit
+	UploadsPerAccount int              // uploads that one account may have under way; 0 is no limit
+	UploadTTL         time.Duration    // after which an upload that does not grow is forgotten; 0 is never
+	ScrubInterval     time.Duration    // how long untouched bytes count as verified; 0 verifies at each read
+	Now               func() time.Time // nil is time.Now
+	Log               *slog.Logger     // nil discards
+}
+
+// Sparse tells which content a manifest may name that is not in its repository.
+type Sparse int
+
+// The kinds of sparse manifest, each containing those before it.
+const (
+	SparseIndexes Sparse = iota // children of an index may be absent
+	SparseNone                  // nothing may be absent
+	SparseAll                   // layers and configs may be absent too
+)
+
+// Registry is content in a store and the index of it. A process has one; its options may be exchanged.
+type Registry struct {
+	*core
+	opts Options
+}
+
+// core is what stays the same when options change.
+type core struct {
+	index     *index.DB
+	store     blob.Store
+	manifests *otter.Cache[customhouse.Digest, []byte]         // verified bytes
+	verified  *otter.Cache[customhouse.Digest, verifiedObject] // what is on disk and good
+	sessions  sessions
+}
+
+// Bounds of the caches.
+const (
+	manifestCacheBytes = 16 << 20
+	maxVerified        = 100_000
+)
+
+// New returns the registry over an index and a store, which belong together.
+func New(db *index.DB, store blob.Store, opts Options) *Registry {
+	c := &core{
+		index: db, store: store,
+		manifests: otter.Must(&otter.Options[customhouse.Digest, []byte]{
+			MaximumWeight: manifestCacheBytes,
+			Weigher:       func(_ customhouse.Digest, b []byte) uint32 { return uint32(len(b)) + 200 },
+		}),
+		verified: otter.Must(&otter.Options[customhouse.Digest, verifiedObject]{MaximumSize: maxVerified}),
+	}
+	c.sessions.open = map[string]*session{}
+	return (&Registry{core: c}).With(opts)
+}
+
+// With returns the same registry under other options: both stay valid and share all content and caches.
+func (r *Registry) With(opts Options) *Registry {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Registry{core: r.core, opts: opts}
+}
+
+// Repository is one repository of a registry, there or not: everything in it, and nothing else, can be reached.
+type Repository struct {
+	r    *Registry
+	name customhouse.Repo
+}
+
+// Repository returns the repository of that name. It is made by the first push.
+func (r *Registry) Repository(name customhouse.Repo) Repository { return Repository{r: r, name: name} }
+
+// Repositories returns, in byte order, up to n repositories after the given one that hold a manifest and that visible
+// accepts, and tells whether there are more. A nil visible accepts all.
+func (r *Registry) Repositories(ctx context.Context, after string, n int, visible func(customhouse.Repo) bool) (names []string, more bool, err error) {
+	const chunk = 1000
+	names = []string{}
+	for {
+		batch, err := r.index.Repos(ctx, after, min(chunk, n-len(names)+1))
+		if err != nil || len(batch) == 0 {
+			return names, false, err
+		}
+		for _, name := range batch {
+			if visible != nil {
+				if repo, err := customhouse.ParseRepo(name); err != nil || !visible(repo) {
+					continue
+				}
+			}
+			if len(names) == n {
+				return names, true, nil
+			}
+			names = append(names, name)
+		}
+		after = batch[len(batch)-1]
+	}
+}
+
+// Tags returns, in byte order, up to n tags after the given one, and tells whether there are more.
+// NAME_UNKNOWN: there is no such repository.
+func (p Repository) Tags(ctx context.Context, after string, n int) (tags []string, more bool, err error) {
+	tags, err = p.r.index.Tags(ctx, p.name, after, n+1)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		return nil, false, customhouse.Errorf(customhouse.NameUnknown, "repository name not known to registry").
+			WithDetail(map[string]string{"name": p.name.String()})
+	}
+	if len(tags) > n {
+		return tags[:n], true, err
+	}
+	return tags, false, err
+}
+
+// Ready tells whether the index answers.
+func (r *Registry) Ready(ctx context.Context) error { return r.index.Ping(ctx) }
+
+// storeError turns what a store says into what clients may hear.
+func storeError(err error) error {
+	switch {
+	case errors.Is(err, blob.ErrNoSpace):
+		return customhouse.Errorf(customhouse.InsufficientStorage, "no space left for content").WithCause(err)
+	case errors.Is(err, blob.ErrReadOnly):
+		return customhouse.Errorf(customhouse.Unavailable, "the registry cannot write at present").WithCause(err)
+	}
+	return err
+}

@@ -1,0 +1,110 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"customhouse"
+)
+
+// How many entries a page has when the client does not say, and at the most.
+const (
+	usualCatalog   = 1000
+	usualReferrers = 1000
+	mostEntries    = 10_000
+)
+
+func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	n := q.page.size(usualCatalog, mostEntries)
+	visible := q.grant.Sees
+	if q.grant.SeesAll() {
+		visible = nil
+	}
+	names, more, err := st.Registry.Repositories(r.Context(), q.page.last, n, visible)
+	if err != nil {
+		return err
+	}
+	if more && n > 0 {
+		link(w, "/v2/_catalog", url.Values{}, n, names[n-1])
+	}
+	body := make([]byte, 0, 32+32*len(names))
+	body = appendNames(append(body, `{"repositories":`...), names)
+	writeList(w, "application/json", append(body, '}'))
+	return nil
+}
+
+func tags(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	n := q.page.size(mostEntries, mostEntries)
+	names, more, err := q.repo.Tags(r.Context(), q.page.last, n)
+	if err != nil {
+		return err
+	}
+	if more && n > 0 {
+		link(w, q.repoPath()+"/tags/list", url.Values{}, n, names[n-1])
+	}
+	body := make([]byte, 0, 64+24*len(names))
+	body = append(append(append(body, `{"name":"`...), q.request.repo.String()...), `","tags":`...)
+	writeList(w, "application/json", append(appendNames(body, names), '}'))
+	return nil
+}
+
+// appendNames writes names of repositories or tags, whose grammar has nothing that JSON would escape.
+func appendNames(b []byte, names []string) []byte {
+	b = append(b, '[')
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '"')
+		b = append(b, name...)
+		b = append(b, '"')
+	}
+	return append(b, ']')
+}
+
+func referrers(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	var after customhouse.Digest
+	if q.page.last != "" {
+		var err error
+		if after, err = customhouse.ParseDigest(q.page.last); err != nil {
+			return err
+		}
+	}
+	n := q.page.size(usualReferrers, mostEntries)
+	found, more, err := q.repo.Referrers(r.Context(), q.ref.Digest, q.artifactType, after, n)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(struct {
+		SchemaVersion int                      `json:"schemaVersion"`
+		MediaType     string                   `json:"mediaType"`
+		Manifests     []customhouse.Descriptor `json:"manifests"`
+	}{2, customhouse.MediaTypeImageIndex, found})
+	if err != nil {
+		return err
+	}
+	filter := url.Values{}
+	if q.artifactType != "" {
+		w.Header()["Oci-Filters-Applied"] = []string{"artifactType"}
+		filter.Set("artifactType", q.artifactType)
+	}
+	if more && len(found) > 0 {
+		link(w, q.repoPath()+"/referrers/"+q.ref.Digest.String(), filter, n, found[len(found)-1].Digest.String())
+	}
+	writeList(w, customhouse.MediaTypeImageIndex, body)
+	return nil
+}
+
+// link tells the client where the list goes on (RFC 8288).
+func link(w http.ResponseWriter, path string, values url.Values, n int, last string) {
+	values.Set("n", strconv.Itoa(n))
+	values.Set("last", last)
+	w.Header()["Link"] = []string{"<" + path + "?" + values.Encode() + `>; rel="next"`}
+}
+
+func writeList(w http.ResponseWriter, contentType string, body []byte) {
+	w.Header()["Cache-Control"] = noStore
+	writeBody(w, http.StatusOK, contentType, body)
+}

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"customhouse"
+)
+
+// Deadlines go by progress, not by total time: a slow link works, a stalled one does not hold a connection.
+const (
+	stall      = 30 * time.Second // without enough progress
+	minRate    = 1 << 10          // bytes per second
+	writeChunk = 256 << 10        // bytes between two looks at the clock when writing
+	readChunk  = int64(stall/time.Second) * minRate
+)
+
+// writeTime is how long a client may take for one chunk.
+const writeTime = stall + writeChunk/minRate*time.Second
+
+// response is the one http.ResponseWriter of a request. It lets files through to sendfile, keeps the deadline and
+// remembers what the access line tells.
+type response struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	head    bool // answer HEAD: the body is not sent
+
+	status  int
+	bytes   int64
+	err     error // what went wrong, for the log
+	id      string
+	account string
+	rule    string
+	reason  string
+}
+
+// decision remembers what the gate has said, and tells the client by which id it can be found.
+func (w *response) decision(id string, who customhouse.Identity, rule, reason string) {
+	w.id, w.account, w.rule, w.reason = id, who.Account, rule, reason
+	w.Header()["X-Request-Id"] = []string{id}
+}
+
+// Unwrap is for http.ResponseController.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader sends the status line. It is final: an error after it breaks the connection.
+func (w *response) WriteHeader(status int) {
+	if w.status != 0 {
+		return
+	}
+	w.status = status
+	w.extend()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// extend gives the client time for one more chunk.
+func (w *response) extend() {
+	_ = w.control.SetWriteDeadline(time.Now().Add(writeTime)) // HTTP/1 and HTTP/2 have deadlines; a test's recorder has none
+}
+
+// Write sends bytes that are small.
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.head {
+		return len(p), nil
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// copyFrom sends n bytes of src chunk by chunk. Where src is a file they go out by sendfile.
+func (w *response) copyFrom(src io.Reader, n int64) error {
+	for n > 0 {
+		w.extend()
+		sent, err := io.CopyN(w.ResponseWriter, src, min(n, writeChunk))
+		w.bytes += sent
+		n -= sent
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// progressBody is a request's body that must come at minRate.
+type progressBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	since   int64 // bytes since the deadline was set
+}
+
+// watchBody sets the first deadline. It also bounds how long the server waits for the rest of a body that no handler
+// wants.
+func watchBody(w *response, r *http.Request) {
+	b := &progressBody{ReadCloser: r.Body, control: w.control}
+	b.extend()
+	r.Body = b
+}
+
+func (b *progressBody) extend() {
+	b.since = 0
+	_ = b.control.SetReadDeadline(time.Now().Add(stall))
+}
+
+func (b *progressBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.since += int64(n); b.since >= readChunk {
+		b.extend()
+	}
+	return n, err
+}

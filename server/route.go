@@ -1,0 +1,99 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+
+	"customhouse"
+	"customhouse/gate"
+	"customhouse/registry"
+)
+
+// operation is what a request under /v2/ wants done.
+type operation int
+
+const (
+	opNone operation = iota
+	opBase
+	opCatalog
+	opTags
+	opReferrers
+	opGetManifest
+	opPutManifest
+	opDeleteManifest
+	opGetBlob
+	opDeleteBlob
+	opBeginUpload
+	opGetUpload
+	opPatchUpload
+	opPutUpload
+	opCancelUpload
+	opCount
+)
+
+// route is an operation's name in the log, what it needs and who does it.
+type route struct {
+	name  string
+	needs []customhouse.Action // on the repository
+	base  bool                 // needs somebody, but nothing of them
+	list  bool                 // needs the catalog, or shows of it what the caller may see
+	serve func(*state, http.ResponseWriter, *http.Request, admitted) error
+}
+
+// admitted is a request that the gate has let pass: the one way to a repository's content.
+type admitted struct {
+	request
+	grant gate.Grant
+	repo  registry.Repository
+}
+
+var (
+	pull   = []customhouse.Action{customhouse.Pull}
+	push   = []customhouse.Action{customhouse.Pull, customhouse.Push}
+	remove = []customhouse.Action{customhouse.Delete}
+)
+
+// routes is the one table of what can be done and what it takes.
+var routes = [opCount]route{
+	opBase:           {name: "base", base: true, serve: base},
+	opCatalog:        {name: "catalog", list: true, serve: catalog},
+	opTags:           {name: "tags", needs: pull, serve: tags},
+	opReferrers:      {name: "referrers", needs: pull, serve: referrers},
+	opGetManifest:    {name: "get manifest", needs: pull, serve: getManifest},
+	opPutManifest:    {name: "put manifest", needs: push, serve: putManifest},
+	opDeleteManifest: {name: "delete manifest", needs: remove, serve: deleteManifest},
+	opGetBlob:        {name: "get blob", needs: pull, serve: getBlob},
+	opDeleteBlob:     {name: "delete blob", needs: remove, serve: deleteBlob},
+	opBeginUpload:    {name: "begin upload", needs: push, serve: beginUpload},
+	opGetUpload:      {name: "get upload", needs: push, serve: getUpload},
+	opPatchUpload:    {name: "patch upload", needs: push, serve: patchUpload},
+	opPutUpload:      {name: "put upload", needs: push, serve: putUpload},
+	opCancelUpload:   {name: "cancel upload", needs: push, serve: cancelUpload},
+}
+
+// checkRoutes refuses to start with a route that nobody guards.
+func checkRoutes() error {
+	for op := opNone + 1; op < opCount; op++ {
+		if r := routes[op]; r.serve == nil || r.needs == nil && !r.base && !r.list {
+			return fmt.Errorf("operation %d (%s) has no handler or no access rule", op, r.name)
+		}
+	}
+	return nil
+}
+
+// needs is the tie between an operation and a permission.
+func (q request) needs() []customhouse.Access {
+	switch r := routes[q.op]; {
+	case r.base:
+		return nil
+	case r.list:
+		return []customhouse.Access{{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: []customhouse.Action{customhouse.All}}}
+	default:
+		return []customhouse.Access{{Type: customhouse.TypeRepository, Name: q.repo.String(), Actions: r.needs}}
+	}
+}
+
+// pullFrom is the need to pull from the repository that a mount names.
+func (q request) pullFrom() customhouse.Access {
+	return customhouse.Access{Type: customhouse.TypeRepository, Name: q.from.String(), Actions: pull}
+}

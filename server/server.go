@@ -1,0 +1,230 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"customhouse"
+	"customhouse/gate"
+	"customhouse/registry"
+)
+
+// State is everything that a request is decided by. It is immutable; a new configuration is a new State.
+type State struct {
+	Gate     *gate.Gate
+	Registry *registry.Registry
+	Delete   bool     // whether content and tags can be deleted at all
+	Service  string   // the audience of tokens
+	Realm    RealmURL // how clients reach the token endpoint
+	Requests bool     // whether each request is logged
+}
+
+type state struct {
+	State
+	log   *slog.Logger
+	ready *atomic.Bool
+}
+
+// Server answers HTTP requests.
+type Server struct {
+	log   *slog.Logger
+	ready atomic.Bool
+	state atomic.Pointer[state]
+}
+
+// New returns a server for a state; the logger takes a line a request.
+func New(st State, log *slog.Logger) (*Server, error) {
+	if err := checkRoutes(); err != nil {
+		return nil, err
+	}
+	s := &Server{log: log}
+	s.ready.Store(true)
+	s.Swap(st)
+	return s, nil
+}
+
+// Swap makes later requests be decided by st. Those under way end as they began.
+func (s *Server) Swap(st State) { s.state.Store(&state{State: st, log: s.log, ready: &s.ready}) }
+
+// Drain makes readiness say no, so that a load balancer sends nothing more.
+func (s *Server) Drain() { s.ready.Store(false) }
+
+// ServeHTTP answers one request: it routes, recovers from panics and writes the access line.
+func (s *Server) ServeHTTP(inner http.ResponseWriter, r *http.Request) {
+	st := s.state.Load()
+	start := time.Now()
+	w := &response{ResponseWriter: inner, control: http.NewResponseController(inner), head: r.Method == http.MethodHead}
+	if r.ContentLength != 0 {
+		watchBody(w, r)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			st.recovered(w, r, p)
+			if w.status == 0 {
+				writeError(w, customhouse.Errorf(customhouse.Unknown, "unknown error; the registry's log says more"))
+			} else {
+				st.access(w, r, start)
+				panic(http.ErrAbortHandler)
+			}
+		}
+		st.access(w, r, start)
+	}()
+	if err := st.route(w, r); err != nil {
+		st.fail(w, r, err)
+	}
+}
+
+func (st *state) recovered(w *response, r *http.Request, p any) {
+	if p == http.ErrAbortHandler {
+		return
+	}
+	w.err = fmt.Errorf("panic: %v", p)
+	st.log.Error("panic", "method", r.Method, "path", clip(r.URL.Path), "panic", clip(fmt.Sprint(p)), "stack", string(debug.Stack()))
+}
+
+// route sends a request to its endpoint. The paths outside of /v2/ are open to everybody.
+func (st *state) route(w *response, r *http.Request) error {
+	h := w.Header()
+	h["X-Content-Type-Options"] = noSniff
+	if len(r.RequestURI) > maxURI {
+		return customhouse.Errorf(customhouse.URITooLong, "the URL is longer than %d bytes", maxURI)
+	}
+	path := r.URL.Path
+	if path == "/v2" || strings.HasPrefix(path, "/v2/") {
+		h["Docker-Distribution-Api-Version"] = apiVersion
+		return st.distribution(w, r)
+	}
+	switch path {
+	case TokenPath:
+		return st.token(w, r)
+	case "/.well-known/jwks.json":
+		return st.keys(w, r)
+	case "/livez":
+		return health(w, r, nil)
+	case "/readyz":
+		return health(w, r, st.isReady(r.Context()))
+	}
+	return customhouse.Errorf(customhouse.NotFound, "no such endpoint")
+}
+
+// Values of headers that are always the same.
+var (
+	apiVersion = []string{"registry/2.0"}
+	noSniff    = []string{"nosniff"}
+	vary       = []string{"Authorization, Accept"}
+)
+
+// distribution answers a request under /v2/: parse, needs, admit, act.
+func (st *state) distribution(w *response, r *http.Request) error {
+	cred, err := credential(r)
+	if err != nil {
+		return err
+	}
+	q, err := parse(r.Method, r.URL)
+	if err != nil {
+		return err
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return customhouse.Errorf(customhouse.UnsupportedMediaType, "content is taken as it is; Content-Encoding is not supported")
+	}
+	grant, err := st.admit(r.Context(), cred, q)
+	if err != nil {
+		return err
+	}
+	w.decision(grant.ID, grant.Identity, grant.Rule, grant.Reason)
+	w.Header()["Vary"] = vary
+	return routes[q.op].serve(st, w, r, admitted{request: q, grant: grant, repo: st.Registry.Repository(q.repo)})
+}
+
+// admit asks the gate. A mount needs the right to pull from its source too: where a token for both repositories would
+// do, the client is told to fetch one; where the policy says no, there is nothing to mount and the client uploads.
+func (st *state) admit(ctx context.Context, cred customhouse.Credential, q request) (gate.Grant, error) {
+	need := q.needs()
+	if !q.mount.IsZero() && !q.from.IsZero() && q.from != q.repo {
+		grant, err := st.Gate.Admit(ctx, cred, append(need, q.pullFrom())...)
+		var refusal *gate.Refusal
+		if err == nil || !errors.As(err, &refusal) || refusal.Challenge != nil && refusal.Challenge.Error == gate.InsufficientScope {
+			return grant, err
+		}
+	}
+	return st.Gate.Admit(ctx, cred, need...)
+}
+
+func base(_ *state, w http.ResponseWriter, _ *http.Request, _ admitted) error {
+	w.Header()["Cache-Control"] = noStore
+	writeBody(w, http.StatusOK, "application/json", []byte("{}"))
+	return nil
+}
+
+func (st *state) isReady(ctx context.Context) error {
+	if !st.ready.Load() {
+		return customhouse.Errorf(customhouse.Unavailable, "draining")
+	}
+	return st.Registry.Ready(ctx)
+}
+
+// health answers 200 or 503 and tells nothing else to a stranger.
+func health(w http.ResponseWriter, r *http.Request, err error) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return methodNotAllowed("GET", "HEAD")
+	}
+	if err != nil {
+		return customhouse.Errorf(customhouse.Unavailable, "not ready").WithCause(err)
+	}
+	w.Header()["Cache-Control"] = noStore
+	writeBody(w, http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
+	return nil
+}
+
+// access writes the line of a request.
+func (st *state) access(w *response, r *http.Request, start time.Time) {
+	failed := w.err != nil && w.status >= http.StatusInternalServerError || w.err != nil && w.status < http.StatusBadRequest
+	if !st.Requests && !failed {
+		return
+	}
+	level := slog.LevelInfo
+	if failed {
+		level = slog.LevelError
+	}
+	if !st.log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := [...]slog.Attr{
+		slog.String("id", w.id), slog.String("client", r.RemoteAddr), slog.String("account", w.account),
+		slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path)), slog.Int("status", w.status),
+		slog.Int64("bytes", w.bytes), slog.Int64("us", time.Since(start).Microseconds()),
+		slog.String("rule", w.rule), slog.String("reason", w.reason), slog.String("agent", clip(r.UserAgent())), {},
+	}
+	n := len(attrs) - 1
+	if w.err != nil {
+		attrs[n] = slog.String("error", clip(w.err.Error()))
+		n++
+	}
+	st.log.LogAttrs(r.Context(), level, "request", attrs[:n]...)
+}
+
+// clip bounds what a client can write into the log.
+func clip(s string) string {
+	const most = 1 << 10
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}
+
+// clientAddr is where the connection comes from. No header is believed.
+func clientAddr(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}

@@ -1,0 +1,166 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"customhouse"
+	"customhouse/registry"
+)
+
+func beginUpload(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	switch {
+	case !q.mount.IsZero():
+		mounted, err := mount(st, r, q)
+		if err != nil {
+			return err
+		}
+		if mounted {
+			created(w, q.repoPath()+"/blobs/"+q.mount.String(), q.mount)
+			return nil
+		}
+	case !q.digest.IsZero():
+		if err := q.repo.Monolithic(r.Context(), q.digest, r.ContentLength, r.Body); err != nil {
+			return err
+		}
+		created(w, q.repoPath()+"/blobs/"+q.digest.String(), q.digest)
+		return nil
+	}
+	u, err := q.repo.BeginUpload(r.Context(), q.grant.Identity.Account, q.algorithm)
+	if err != nil {
+		return err
+	}
+	progress(w, q, u, 0)
+	w.Header().Set("Oci-Chunk-Min-Length", "1")
+	w.Header()["Content-Length"] = []string{"0"}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// mount tries to make a blob of another repository visible in this one. What the caller may not pull is treated as if it
+// were not there.
+func mount(st *state, r *http.Request, q admitted) (bool, error) {
+	sources := []customhouse.Repo{q.from}
+	if q.from.IsZero() {
+		names, err := st.Registry.Holders(r.Context(), q.mount)
+		if err != nil {
+			return false, err
+		}
+		sources = sources[:0]
+		for _, name := range names {
+			if repo, err := customhouse.ParseRepo(name); err == nil && q.grant.Sees(repo) {
+				sources = append(sources, repo)
+			}
+		}
+	} else if q.from != q.repoName() && !q.grant.Allows(q.pullFrom()) {
+		return false, nil
+	}
+	for _, from := range sources {
+		err := q.repo.Mount(r.Context(), st.Registry.Repository(from), q.mount)
+		if err == nil || !errors.Is(err, &customhouse.Error{Code: customhouse.BlobUnknown}) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+func (q admitted) repoName() customhouse.Repo { return q.request.repo }
+
+func (q admitted) repoPath() string { return "/v2/" + q.request.repo.String() }
+
+// progress sets the headers that tell where an upload stands.
+func progress(w http.ResponseWriter, q admitted, u registry.Upload, size int64) {
+	h := w.Header()
+	h["Location"] = []string{q.repoPath() + "/blobs/uploads/" + u.ID()}
+	h["Range"] = []string{"0-" + strconv.FormatInt(max(size-1, 0), 10)}
+	h["Docker-Upload-Uuid"] = []string{u.ID()}
+	h["Cache-Control"] = noStore
+}
+
+// created answers a push.
+func created(w http.ResponseWriter, location string, d customhouse.Digest) {
+	h := w.Header()
+	h["Location"] = []string{location}
+	h["Docker-Content-Digest"] = []string{d.String()}
+	h["Content-Length"] = []string{"0"}
+	h["Cache-Control"] = noStore
+	w.WriteHeader(http.StatusCreated)
+}
+
+func (q admitted) theUpload() registry.Upload {
+	return q.repo.Upload(q.grant.Identity.Account, q.upload)
+}
+
+func getUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	u := q.theUpload()
+	size, err := u.Size(r.Context())
+	if err != nil {
+		return err
+	}
+	progress(w, q, u, size)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func patchUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	offset, err := contentRange(r)
+	if err != nil {
+		return err
+	}
+	u := q.theUpload()
+	size, err := u.Append(r.Context(), offset, r.ContentLength, r.Body)
+	if err != nil {
+		return err
+	}
+	progress(w, q, u, size)
+	w.Header()["Content-Length"] = []string{"0"}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+func putUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	if q.digest.IsZero() {
+		return customhouse.Errorf(customhouse.DigestInvalid, "the parameter digest is missing")
+	}
+	offset, err := contentRange(r)
+	if err != nil {
+		return err
+	}
+	if err := q.theUpload().Finish(r.Context(), q.digest, offset, r.ContentLength, r.Body); err != nil {
+		return err
+	}
+	created(w, q.repoPath()+"/blobs/"+q.digest.String(), q.digest)
+	return nil
+}
+
+func cancelUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	if err := q.theUpload().Cancel(r.Context()); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// contentRange reads where a chunk goes: "first-last" as the distribution-spec writes it, or as RFC 9110 does. Without
+// the header a chunk goes to the end.
+func contentRange(r *http.Request) (offset int64, err error) {
+	values := r.Header["Content-Range"]
+	if len(values) == 0 {
+		return registry.AtEnd, nil
+	}
+	s, _, _ := strings.Cut(strings.TrimPrefix(values[0], "bytes "), "/")
+	first, last, dash := strings.Cut(s, "-")
+	start, err1 := parseOffset(first)
+	end, err2 := parseOffset(last)
+	if !dash || len(values) > 1 || err1 != nil || err2 != nil || end < start {
+		return 0, customhouse.Errorf(customhouse.RangeInvalid, "invalid Content-Range").WithDetail(slices.Clone(values))
+	}
+	if length := end - start + 1; r.ContentLength >= 0 && length != r.ContentLength {
+		return 0, customhouse.Errorf(customhouse.SizeInvalid, "Content-Range and Content-Length do not agree").
+			WithDetail(map[string]int64{"range": length, "length": r.ContentLength})
+	}
+	return start, nil
+}
