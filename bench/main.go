@@ -137,7 +137,7 @@ func runAll(ctx context.Context, o options, chosen []scenario, size sizes, stdou
 	}
 	d := &driver{
 		peers: peers, scenarios: chosen, modes: modes, size: size,
-		duration: o.duration, rounds: o.rounds, patience: o.patience, dir: o.dir,
+		duration: o.duration, rounds: o.rounds, retries: 2 * o.rounds, patience: o.patience, dir: o.dir,
 		cores: chooseCores(), progress: stderr,
 	}
 	known, err := primitives(ctx, o.dir, o.duration)

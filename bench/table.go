@@ -217,8 +217,11 @@ func (s sizes) title(text string) string {
 }
 
 // writeTable prints rows, the first of which is the head, as a Markdown table whose columns are aligned for the eye
-// too; those after the first left ones are numbers. Columns without any entry are left out.
+// too; those after the first left ones are numbers. Columns without any entry, and tables without rows, are left out.
 func writeTable(w io.Writer, rows [][]string, left int) {
+	if len(rows) < 2 {
+		return
+	}
 	width := make([]int, len(rows[0]))
 	for i := range width {
 		if !slices.ContainsFunc(rows[1:], func(row []string) bool { return strings.Trim(row[i], "–") != "" }) {

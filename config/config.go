@@ -139,10 +139,11 @@ type Storage struct {
 	// Whether content may be deleted by those whom a rule allows it. Otherwise DELETE answers 405.
 	Delete bool `yaml:"delete"`
 
-	// Whether an index may name manifests that are not there (yet), as a copy of some platforms only does.
-	SparseIndexes bool `yaml:"sparse_indexes"`
+	// What a manifest may name that is not in its repository: none; the manifests that an index names, as a copy of some
+	// platforms only does (indexes); or layers too (all), which leaves pulling them to fail.
+	Sparse string `yaml:"sparse" jsonschema:"enum=none,enum=indexes,enum=all"`
 
-	// Whether manifests may send clients elsewhere for their layers (descriptors with urls).
+	// Whether layers of a non-distributable type may lie where their urls say and not in the registry.
 	ForeignLayers bool `yaml:"foreign_layers"`
 
 	// The largest blob to accept, such as 10GiB. 0 is no limit.
@@ -213,7 +214,7 @@ func Default() *Config {
 		}},
 		Storage: Storage{
 			Delete:        true,
-			SparseIndexes: true,
+			Sparse:        "indexes",
 			Reserve:       Reserve{Percent: 2},
 			ScrubInterval: 168 * time.Hour,
 		},

@@ -168,18 +168,22 @@ func (d *decoder) pairs(n *yaml.Node, key string) iter.Seq2[*yaml.Node, *yaml.No
 	return func(yield func(k, v *yaml.Node) bool) {
 		first := map[string]int{}
 		for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
-			k, at := n.Content[i], place{n.Content[i].Line, n.Content[i].Column}
+			k, v := n.Content[i], n.Content[i+1]
+			at := place{k.Line, k.Column}
+			name, _, colon := strings.Cut(k.Value, ":")
 			line, twice := first[k.Value]
 			switch {
 			case k.Kind != yaml.ScalarNode || k.Style&yaml.TaggedStyle != 0 || k.Tag == "!!null":
 				d.fail(at, key, "a key is not text")
 			case k.Tag == "!!merge":
 				d.fail(at, key, "merge keys (<<) are not supported")
+			case colon && v.Tag == "!!null": // {password:secret} is a key without a value to YAML
+				d.fail(at, join(key, name), "no value; a space belongs behind the colon")
 			case twice:
 				d.fail(at, join(key, k.Value), fmt.Sprintf("duplicate key, first on line %d", line))
 			default:
 				first[k.Value] = k.Line
-				if !yield(k, n.Content[i+1]) {
+				if !yield(k, v) {
 					return
 				}
 			}

@@ -33,7 +33,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Errors is everything that is wrong with a configuration, in the order of the file; at least one.
+// Errors is everything that is wrong with a configuration, in the order of the file: one at least, and no more than
+// somebody will read.
 type Errors []*Error
 
 // Error returns one error a line.

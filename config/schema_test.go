@@ -248,11 +248,14 @@ func typeName(f reflect.StructField) string {
 }
 
 func plural(t reflect.Type) string {
-	name := nameOf(t)
-	if name == "text" || strings.HasPrefix(name, "list") {
+	switch name := nameOf(t); {
+	case name == "text":
 		return name
+	case strings.HasPrefix(name, "list "):
+		return strings.Replace(name, "list", "lists", 1)
+	default:
+		return name + "s"
 	}
-	return name + "s"
 }
 
 func nameOf(t reflect.Type) string {
@@ -326,7 +329,7 @@ func TestSchemaEnumerations(t *testing.T) {
 			}
 		}
 	}
-	if want := 11; found != want {
+	if want := 14; found != want {
 		t.Errorf("the schema enumerates %d values, want %d", found, want)
 	}
 }

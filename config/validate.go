@@ -64,6 +64,7 @@ func (c *Config) checkAddresses(p *problems) {
 	p.check(c.TLS.Certificate == "" || c.TLS.Key != "", "tls.certificate", "needs tls.key beside it")
 	p.check(c.TLS.Key == "" || c.TLS.Certificate != "", "tls.key", "needs tls.certificate beside it")
 	p.add("tls.minimum", oneOf(c.TLS.Minimum, "1.2", "1.3"))
+	p.add("storage.sparse", oneOf(c.Storage.Sparse, "none", "indexes", "all"))
 }
 
 func (c *Config) checkToken(p *problems) {

@@ -59,7 +59,7 @@ func TestCrane(t *testing.T) {
 		wantLines(t, writer.run(t, "catalog", s.host), "acc/crane/app", "pub/crane/app")
 	})
 	t.Run("blob", func(t *testing.T) {
-		wantDigest(t, sha256sum([]byte(writer.run(t, "blob", app+"@"+l.layer.Digest))), l.layer.Digest)
+		wantDigest(t, sha256sum([]byte(writer.content(t, "blob", app+"@"+l.layer.Digest))), l.layer.Digest)
 	})
 	t.Run("pull without an account", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "pulled")

@@ -39,14 +39,14 @@ func TestCtr(t *testing.T) {
 		ctr.forget(t)
 		ctr.run(t, "images", "pull", "--plain-http", "--all-platforms", "--snapshotter=native", reader, app+":multi")
 		for _, d := range []descriptor{l.index, l.amd64, l.arm64, l.layer} {
-			wantDigest(t, sha256sum([]byte(ctr.run(t, "content", "get", d.Digest))), d.Digest)
+			wantDigest(t, sha256sum([]byte(ctr.content(t, "content", "get", d.Digest))), d.Digest)
 		}
 	})
 	t.Run("pull without an account", func(t *testing.T) {
 		ctr.forget(t)
-		ctr.refuse(t, unauthorized, "images", "pull", "--plain-http", "--snapshotter=native", app+":multi")
+		ctr.refuse(t, refused, "images", "pull", "--plain-http", "--snapshotter=native", app+":multi")
 		ctr.run(t, "images", "pull", "--plain-http", "--snapshotter=native", "--platform=linux/amd64", public+":multi")
-		wantDigest(t, sha256sum([]byte(ctr.run(t, "content", "get", l.layer.Digest))), l.layer.Digest)
+		wantDigest(t, sha256sum([]byte(ctr.content(t, "content", "get", l.layer.Digest))), l.layer.Digest)
 	})
 }
 

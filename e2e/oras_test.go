@@ -70,7 +70,7 @@ func TestOras(t *testing.T) {
 		digest := sha256sum([]byte("read me\n"))
 		writer.run(t, "blob", "push", "--plain-http", s.host+"/acc/oras/blobs@"+digest, "note.txt")
 		fetch := []string{"blob", "fetch", "--plain-http", "--output=-", s.host + "/acc/oras/blobs@" + digest}
-		if got := writer.run(t, fetch...); got != "read me" {
+		if got := writer.content(t, fetch...); got != "read me\n" {
 			t.Fatalf("fetched %q", got)
 		}
 		writer.run(t, "blob", "delete", "--force", "--plain-http", s.host+"/acc/oras/blobs@"+digest)

@@ -51,11 +51,17 @@ func (c client) reads(stdin string) client {
 // run expects success and returns what the program wrote to stdout, without the last newline.
 func (c client) run(t *testing.T, args ...string) string {
 	t.Helper()
+	return strings.TrimSuffix(c.content(t, args...), "\n")
+}
+
+// content expects success and returns what the program wrote to stdout, every byte.
+func (c client) content(t *testing.T, args ...string) string {
+	t.Helper()
 	stdout, all, err := c.exec(t, args)
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", c.line(args), err, all)
 	}
-	return strings.TrimSuffix(stdout, "\n")
+	return stdout
 }
 
 // refuse expects failure and, in what the program wrote to stdout and stderr, one of the words, whatever its case.
@@ -128,7 +134,7 @@ func start(t *testing.T, path string, args, env []string) *process {
 			t.Errorf("%s: %v", path, err)
 		}
 		if t.Failed() {
-			t.Logf("%s wrote:\n%s", path, p.all.tail(4 << 10))
+			t.Logf("%s wrote:\n%s", path, p.all.tail(4<<10))
 		}
 	})
 	return p

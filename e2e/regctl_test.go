@@ -46,7 +46,7 @@ func TestRegctl(t *testing.T) {
 	t.Run("blob", func(t *testing.T) {
 		digest := sha256sum([]byte("some bytes"))
 		wantDigest(t, writer.reads("some bytes").run(t, "blob", "put", app), digest)
-		if got := writer.run(t, "blob", "get", app, digest); got != "some bytes" {
+		if got := writer.content(t, "blob", "get", app, digest); got != "some bytes" {
 			t.Fatalf("blob get = %q", got)
 		}
 		writer.run(t, "blob", "delete", app, digest)

@@ -14,7 +14,6 @@ type server struct {
 	*process
 	host string // 127.0.0.1:PORT
 	url  string // http://127.0.0.1:PORT, or https
-	data string // its folder
 }
 
 var listening = regexp.MustCompile(`listening on (https?)://(127\.0\.0\.1:\d+)`)
@@ -35,7 +34,7 @@ func serveData(t *testing.T, data string, args ...string) *server {
 		match = listening.FindStringSubmatch(p.stdout.String())
 		return match != nil
 	})
-	return &server{process: p, host: match[2], url: match[1] + "://" + match[2], data: data}
+	return &server{process: p, host: match[2], url: match[1] + "://" + match[2]}
 }
 
 // people is the configuration of most tests: writer may do everything under acc/ and pub/ and read the catalog,

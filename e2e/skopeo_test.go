@@ -23,7 +23,7 @@ func TestSkopeo(t *testing.T) {
 	})
 	t.Run("copy an index with all its images", func(t *testing.T) {
 		writer.run(t, "copy", "--all", "--dest-tls-verify=false", local, app+":v1")
-		raw := writer.run(t, "inspect", "--raw", "--tls-verify=false", app+":v1")
+		raw := writer.content(t, "inspect", "--raw", "--tls-verify=false", app+":v1")
 		wantDigest(t, sha256sum([]byte(raw)), l.index.Digest)
 	})
 	t.Run("copy back", func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestSkopeo(t *testing.T) {
 	t.Run("copy as docker schema 2", func(t *testing.T) {
 		writer.run(t, "copy", "--format=v2s2", "--override-arch=amd64", "--dest-tls-verify=false", local, app+":schema2")
 		var manifest struct{ MediaType string }
-		raw := writer.run(t, "inspect", "--raw", "--tls-verify=false", app+":schema2")
+		raw := writer.content(t, "inspect", "--raw", "--tls-verify=false", app+":schema2")
 		if err := json.Unmarshal([]byte(raw), &manifest); err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func TestTLS(t *testing.T) {
 		trusting := newSkopeo(t).with(trust)
 		trusting.run(t, "login", "-u", "writer", "-p", "writer-secret", s.host)
 		trusting.run(t, "copy", "--all", "oci:"+l.dir+":multi", "docker://"+s.host+"/pub/tls/skopeo:v1")
-		raw := newSkopeo(t).with(trust).run(t, "inspect", "--raw", "docker://"+s.host+"/pub/tls/skopeo:v1")
+		raw := newSkopeo(t).with(trust).content(t, "inspect", "--raw", "docker://"+s.host+"/pub/tls/skopeo:v1")
 		wantDigest(t, sha256sum([]byte(raw)), l.index.Digest)
 		newSkopeo(t).refuse(t, distrust, "inspect", "--raw", "docker://"+s.host+"/pub/tls/skopeo:v1")
 	})

@@ -12,6 +12,7 @@ import (
 var (
 	unauthorized = []string{"unauthorized", "invalid username/password"}
 	denied       = []string{"denied", "forbidden"}
+	refused      = append(denied, unauthorized...) // either, when a daemon has no account
 	unknown      = []string{"unknown", "not found"}
 )
 

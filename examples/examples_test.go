@@ -65,8 +65,16 @@ func TestTwoUsers(t *testing.T) {
 	}
 	for _, account := range []string{"writer", "reader", "tenant", "admin", ""} {
 		for _, resource := range [][2]string{
-			{"repository", "acc/app"}, {"repository", "acc/a/b"}, {"repository", "bench/x"}, {"repository", "u3/app"}, {"repository", "u3/a/b/c"},
-			{"repository", "acc"}, {"repository", "accent/app"}, {"repository", "other"}, {"registry", "catalog"}, {"registry", "other"},
+			{"repository", "acc/app"},
+			{"repository", "acc/a/b"},
+			{"repository", "bench/x"},
+			{"repository", "u3/app"},
+			{"repository", "u3/a/b/c"},
+			{"repository", "acc"},
+			{"repository", "accent/app"},
+			{"repository", "other"},
+			{"registry", "catalog"},
+			{"registry", "other"},
 		} {
 			want := allowed[account+" "+resource[0]+" "+resource[1]]
 			for i, action := range every {

@@ -60,8 +60,8 @@ func (r *Registry) open(ctx context.Context, d customhouse.Digest, size int64) (
 	return o, err
 }
 
-// Section returns n bytes of the blob from offset on, to be read once. Where it is part of a file that is known to be
-// right, the reader is an *io.LimitedReader of the *os.File, which goes out by sendfile. BLOB_UNKNOWN: the bytes are wrong.
+// Section returns a reader that stands at offset, of which the caller reads n bytes, once. Where the blob is a file that
+// is known to be right, the reader is the *os.File, which goes out by sendfile. BLOB_UNKNOWN: the bytes are wrong.
 func (b *Blob) Section(offset, n int64) (io.Reader, error) {
 	if !b.good {
 		if offset == 0 && n == b.Size && n > hashFirst {
@@ -79,7 +79,7 @@ func (b *Blob) Section(offset, n int64) (io.Reader, error) {
 			return nil, err
 		}
 	}
-	return &io.LimitedReader{R: b.object.ReadSeekCloser, N: n}, nil
+	return b.object.ReadSeekCloser, nil
 }
 
 // Close gives the blob back.

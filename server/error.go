@@ -74,7 +74,8 @@ func (st *state) fail(w *response, r *http.Request, err error) {
 	}
 	w.err = err
 	if w.status != 0 {
-		panic(http.ErrAbortHandler) // the status line is out: only a broken connection can tell the client
+		w.broken = r.Context().Err() == nil // else the client has left, which is its own affair
+		panic(http.ErrAbortHandler)         // the status line is out: only a broken connection can tell the client
 	}
 	var refusal *gate.Refusal
 	if errors.As(err, &refusal) {

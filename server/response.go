@@ -26,6 +26,8 @@ type response struct {
 	control *http.ResponseController
 	head    bool // answer HEAD: the body is not sent
 
+	quiet   bool // not worth a line
+	broken  bool // the answer could not be ended
 	status  int
 	bytes   int64
 	err     error // what went wrong, for the log

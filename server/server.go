@@ -108,8 +108,10 @@ func (st *state) route(w *response, r *http.Request) error {
 	case "/.well-known/jwks.json":
 		return st.keys(w, r)
 	case "/livez":
+		w.quiet = true
 		return health(w, r, nil)
 	case "/readyz":
+		w.quiet = true
 		return health(w, r, st.isReady(r.Context()))
 	}
 	return customhouse.Errorf(customhouse.NotFound, "no such endpoint")
@@ -186,29 +188,25 @@ func health(w http.ResponseWriter, r *http.Request, err error) error {
 
 // access writes the line of a request.
 func (st *state) access(w *response, r *http.Request, start time.Time) {
-	failed := w.err != nil && w.status >= http.StatusInternalServerError || w.err != nil && w.status < http.StatusBadRequest
-	if !st.Requests && !failed {
-		return
-	}
 	level := slog.LevelInfo
-	if failed {
+	if w.status >= http.StatusInternalServerError || w.broken {
 		level = slog.LevelError
+	} else if !st.Requests || w.quiet {
+		return
 	}
 	if !st.log.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := [...]slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("id", w.id), slog.String("client", r.RemoteAddr), slog.String("account", w.account),
 		slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path)), slog.Int("status", w.status),
 		slog.Int64("bytes", w.bytes), slog.Int64("us", time.Since(start).Microseconds()),
-		slog.String("rule", w.rule), slog.String("reason", w.reason), slog.String("agent", clip(r.UserAgent())), {},
-	}
-	n := len(attrs) - 1
+		slog.String("rule", w.rule), slog.String("reason", w.reason), slog.String("agent", clip(r.UserAgent())),
+	)
 	if w.err != nil {
-		attrs[n] = slog.String("error", clip(w.err.Error()))
-		n++
+		attrs = append(attrs, slog.String("error", clip(w.err.Error())))
 	}
-	st.log.LogAttrs(r.Context(), level, "request", attrs[:n]...)
+	st.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
 // clip bounds what a client can write into the log.

@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -110,13 +111,10 @@ func (a *Authority) Sign(c Claims) (string, error) {
 		rand.Read(id[:])
 		c.ID = base64.RawURLEncoding.EncodeToString(id[:])
 	}
-	if c.Access == nil {
-		c.Access = []customhouse.Access{}
-	}
 	payload, err := json.Marshal(wire{
 		Issuer: a.issuer, Subject: c.Subject, Audience: a.service,
 		Expires: c.Expires.Unix(), NotBefore: c.NotBefore.Unix(), IssuedAt: c.IssuedAt.Unix(),
-		ID: c.ID, Access: c.Access, Method: c.Method, Stamp: c.Stamp, Labels: c.Labels,
+		ID: c.ID, Access: useful(c.Access), Method: c.Method, Stamp: c.Stamp, Labels: known(c.Labels),
 	})
 	if err != nil {
 		return "", err
@@ -135,6 +133,24 @@ func (a *Authority) Sign(c Claims) (string, error) {
 		return "", fmt.Errorf("token of %d bytes is longer than %d", len(text), MaxLength)
 	}
 	return string(text), nil
+}
+
+// useful returns the accesses that have actions, never nil: what has none opens nothing, and null is no claim.
+func useful(accesses []customhouse.Access) []customhouse.Access {
+	some := make([]customhouse.Access, 0, len(accesses))
+	for _, a := range accesses {
+		if len(a.Actions) > 0 {
+			some = append(some, a)
+		}
+	}
+	return some
+}
+
+// known returns the labels that have values.
+func known(labels map[string][]string) map[string][]string {
+	some := maps.Clone(labels)
+	maps.DeleteFunc(some, func(_ string, values []string) bool { return len(values) == 0 })
+	return some
 }
 
 // Why a token is refused, for the log; clients are told invalid_token in each case.

@@ -33,7 +33,7 @@ func (p *passwordSource) read(cmd *cobra.Command) (customhouse.Secret, error) {
 		return customhouse.Secret(rand.Text()), nil
 	}
 	if p.stdin {
-		return readPassword(cmd.InOrStdin())
+		return await(cmd.Context(), func() (customhouse.Secret, error) { return readPassword(cmd.InOrStdin()) })
 	}
 	if terminal := terminalOf(cmd); terminal != nil {
 		return promptTwice(cmd.Context(), terminal, cmd.ErrOrStderr())
@@ -86,30 +86,41 @@ func promptTwice(ctx context.Context, terminal *os.File, prompts io.Writer) (cus
 	return first, nil
 }
 
-// prompt reads a line without echo. When ctx ends first, the echo is switched on again and the read is left behind: it
-// cannot be interrupted, and the program is about to end.
+// prompt reads a line without echo, and switches the echo on again when ctx ends first.
 func prompt(ctx context.Context, terminal *os.File, prompts io.Writer, text string) (customhouse.Secret, error) {
 	fd := int(terminal.Fd())
 	before, err := term.GetState(fd)
 	if err != nil {
 		return "", fmt.Errorf("ask for the password: %w", err)
 	}
+	fmt.Fprint(prompts, text)
+	password, err := await(ctx, func() (customhouse.Secret, error) {
+		line, err := term.ReadPassword(fd)
+		return customhouse.Secret(line), err
+	})
+	fmt.Fprintln(prompts)
+	if ctx.Err() != nil {
+		err = errors.Join(err, term.Restore(fd, before))
+	}
+	return password, err
+}
+
+// await returns what read returns, unless ctx ends first. Then read is left behind: waiting for input cannot be
+// interrupted, and the program is about to end.
+func await(ctx context.Context, read func() (customhouse.Secret, error)) (customhouse.Secret, error) {
 	type answer struct {
-		line []byte
-		err  error
+		password customhouse.Secret
+		err      error
 	}
 	answers := make(chan answer, 1)
-	fmt.Fprint(prompts, text)
 	go func() {
-		line, err := term.ReadPassword(fd)
-		answers <- answer{line, err}
+		password, err := read()
+		answers <- answer{password, err}
 	}()
 	select {
 	case a := <-answers:
-		fmt.Fprintln(prompts)
-		return customhouse.Secret(a.line), a.err
+		return a.password, a.err
 	case <-ctx.Done():
-		fmt.Fprintln(prompts)
-		return "", errors.Join(errors.New("interrupted"), term.Restore(fd, before))
+		return "", errors.New("interrupted")
 	}
 }

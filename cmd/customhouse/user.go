@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -148,7 +147,7 @@ func withAccounts(cmd *cobra.Command, s *settings, make bool, do func(context.Co
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(c.Data, "index.db")
+	file := indexFile(c.Data)
 	switch _, err := os.Stat(file); {
 	case err == nil:
 	case !errors.Is(err, fs.ErrNotExist):

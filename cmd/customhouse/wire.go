@@ -54,7 +54,7 @@ func (p parts) build(c *config.Config) (server.State, error) {
 	st := server.State{
 		Gate: g,
 		Registry: p.base.With(registry.Options{
-			Sparse: sparseOf(c.Storage.SparseIndexes), ForeignLayers: c.Storage.ForeignLayers, MaxBlobSize: int64(c.Storage.MaxBlobSize),
+			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, MaxBlobSize: int64(c.Storage.MaxBlobSize),
 			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
 			ScrubInterval: c.Storage.ScrubInterval, Log: p.log,
 		}),
@@ -135,11 +135,9 @@ func (p parts) chain(c *config.Config) (*authn.Chain, error) {
 	return authn.NewChain(p.passwords, members...)
 }
 
-func sparseOf(indexes bool) registry.Sparse {
-	if indexes {
-		return registry.SparseIndexes
-	}
-	return registry.SparseNone
+// sparse are the registry's names for the values of storage.sparse.
+var sparse = map[string]registry.Sparse{
+	"none": registry.SparseNone, "indexes": registry.SparseIndexes, "all": registry.SparseAll,
 }
 
 // realmOf tells by which names the registry is known.

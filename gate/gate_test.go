@@ -1,0 +1,373 @@
+package gate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/bcrypt"
+
+	"customhouse"
+	"customhouse/authn"
+	"customhouse/gate"
+	"customhouse/policy"
+	"customhouse/token"
+)
+
+const service = "r.example"
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// accounts is an authn.AccountSource in memory.
+type accounts struct {
+	byName map[string]customhouse.Account
+	err    error
+}
+
+func (a *accounts) Account(_ context.Context, name string) (customhouse.Account, error) {
+	if have, ok := a.byName[name]; ok || a.err != nil {
+		return have, a.err
+	}
+	return customhouse.Account{}, customhouse.ErrNotFound
+}
+
+// set makes or changes an account.
+func (a *accounts) set(t testing.TB, name, password string, groups ...string) {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	must(t, err)
+	a.byName[name] = customhouse.Account{Name: name, Password: customhouse.Secret(hash), Labels: map[string][]string{"group": groups}}
+}
+
+// refreshes is a gate.RefreshStore in memory.
+type refreshes struct {
+	byHash map[[32]byte]customhouse.RefreshToken
+	err    error
+}
+
+func (r *refreshes) PutRefresh(_ context.Context, t customhouse.RefreshToken) error {
+	if r.err == nil {
+		r.byHash[t.Hash] = t
+	}
+	return r.err
+}
+
+func (r *refreshes) Refresh(_ context.Context, hash [32]byte) (customhouse.RefreshToken, error) {
+	if have, ok := r.byHash[hash]; ok || r.err != nil {
+		return have, r.err
+	}
+	return customhouse.RefreshToken{}, fmt.Errorf("refresh token: %w", customhouse.ErrNotFound)
+}
+
+func (r *refreshes) DeleteRefresh(_ context.Context, hash [32]byte) error {
+	delete(r.byHash, hash)
+	return r.err
+}
+
+// house is a gate with its surroundings.
+type house struct {
+	*gate.Gate
+	t         testing.TB
+	options   gate.Options
+	now       time.Time
+	accounts  *accounts
+	refreshes *refreshes
+	outsider  *token.Authority // another authority with the same keys
+}
+
+type list = []customhouse.Action
+
+// rules of the houses in these tests.
+var rules = []policy.Rule{
+	{Match: policy.Match{Labels: map[string]string{"group": "admin"}}, Actions: list{"*"}, Source: "c.yml:1"},
+	{Match: policy.Match{Name: new("public/**")}, Actions: list{"pull"}, Source: "c.yml:2"},
+	{Match: policy.Match{Account: new("**"), Name: new("${account}/**")}, Actions: list{"pull", "push", "delete"}, Source: "c.yml:3"},
+	{Match: policy.Match{Labels: map[string]string{"group": "dev"}, Name: new("team/**")}, Actions: list{"pull", "create"}, Source: "c.yml:4"},
+}
+
+// newHouse returns a gate with these accounts: root (an admin), alice (a dev) and bob, whose passwords are their names
+// and "-secret".
+func newHouse(t testing.TB, change func(*gate.Options)) *house {
+	t.Helper()
+	h := &house{
+		t: t, now: time.Now(), accounts: &accounts{byName: map[string]customhouse.Account{}},
+		refreshes: &refreshes{byHash: map[[32]byte]customhouse.RefreshToken{}},
+	}
+	h.accounts.set(t, "root", "root-secret", "admin")
+	h.accounts.set(t, "alice", "alice-secret", "dev")
+	h.accounts.set(t, "bob", "bob-secret")
+	passwords := authn.NewPasswords(authn.PasswordOptions{})
+	chain, err := authn.NewChain(passwords, authn.NewAccounts(h.accounts, passwords, authn.AccountsOptions{Memory: -1}))
+	must(t, err)
+	p, err := policy.Compile(rules)
+	must(t, err)
+	key, err := token.Generate(token.ES256)
+	must(t, err)
+	keys, err := token.NewKeys(key)
+	must(t, err)
+	h.outsider, err = token.NewAuthority("https://r.example", "other.example", keys)
+	must(t, err)
+	h.options = gate.Options{
+		Chain: chain, Policy: p, Issuer: "https://r.example", Service: service, Keys: keys, Refresh: h.refreshes, AllowBasic: true,
+		Now: func() time.Time { return h.now },
+	}
+	if change != nil {
+		change(&h.options)
+	}
+	h.Gate, err = gate.New(h.options)
+	must(t, err)
+	return h
+}
+
+// rebuild swaps the gate for one with changed options, as a reload does.
+func (h *house) rebuild(change func(*gate.Options)) {
+	h.t.Helper()
+	h.options.Previous = h.Gate
+	change(&h.options)
+	var err error
+	h.Gate, err = gate.New(h.options)
+	must(h.t, err)
+}
+
+var nobody = customhouse.Credential{Client: netip.MustParseAddr("192.0.2.7")}
+
+func basic(account, password string) customhouse.Credential {
+	c := nobody
+	c.Scheme, c.Account, c.Secret = customhouse.Basic, account, customhouse.Secret(password)
+	return c
+}
+
+func bearer(t gate.Token) customhouse.Credential {
+	c := nobody
+	c.Scheme, c.Secret = customhouse.Bearer, t.Token
+	return c
+}
+
+func own(account string) customhouse.Credential { return basic(account, account+"-secret") }
+
+func repo(name string, actions ...customhouse.Action) customhouse.Access {
+	return customhouse.Access{Type: customhouse.TypeRepository, Name: name, Actions: actions}
+}
+
+var catalog = customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: list{customhouse.All}}
+
+// issue returns a token for scopes.
+func (h *house) issue(cred customhouse.Credential, scopes ...string) gate.Token {
+	h.t.Helper()
+	tok, err := h.Issue(h.t.Context(), gate.TokenRequest{Credential: cred, Service: service, Scopes: scopes})
+	if err != nil {
+		h.t.Fatalf("Issue(%v) = %v", scopes, err)
+	}
+	return tok
+}
+
+// verdict is what a client sees of Admit.
+type verdict struct {
+	Code   customhouse.Code // "" is admitted
+	Error  string           // of the challenge; "no challenge" without one
+	Scopes string
+}
+
+func (h *house) verdict(cred customhouse.Credential, needs ...customhouse.Access) verdict {
+	h.t.Helper()
+	grant, err := h.Admit(h.t.Context(), cred, needs...)
+	if err == nil {
+		if grant.ID == "" || grant.Reason == "" {
+			h.t.Fatalf("Admit = %+v, want an id and a reason", grant)
+		}
+		return verdict{}
+	}
+	var r *gate.Refusal
+	var e *customhouse.Error
+	if !errors.As(err, &r) || !errors.As(err, &e) || r.ID == "" || r.Reason == "" {
+		h.t.Fatalf("Admit = %#v, want a Refusal with an id and a reason", err)
+	}
+	v := verdict{Code: e.Code, Error: "no challenge"}
+	if r.Challenge != nil {
+		v.Error = r.Challenge.Error
+		var scopes []string
+		for _, s := range r.Challenge.Scopes {
+			scopes = append(scopes, s.String())
+		}
+		v.Scopes = strings.Join(scopes, " ")
+	}
+	return v
+}
+
+func TestAdmit(t *testing.T) {
+	h := newHouse(t, nil)
+	const unauthorized, denied = customhouse.Unauthorized, customhouse.Denied
+	admitted := verdict{}
+	forbidden := verdict{Code: denied, Error: "no challenge"}
+	paper := func(cred customhouse.Credential, scopes ...string) customhouse.Credential {
+		return bearer(h.issue(cred, scopes...))
+	}
+	for _, tt := range []struct {
+		name  string
+		cred  customhouse.Credential
+		needs []customhouse.Access
+		want  verdict
+	}{
+		{"ping without credential", nobody, nil, verdict{unauthorized, "", ""}},
+		{"ping with password", own("bob"), nil, admitted},
+		{"ping with token", paper(own("bob")), nil, admitted},
+		{"ping with anonymous token", paper(nobody), nil, admitted},
+
+		{"public pull by nobody", nobody, []customhouse.Access{repo("public/a", "pull")}, admitted},
+		{"public pull by anonymous token", paper(nobody, "repository:public/a:pull"), []customhouse.Access{repo("public/a", "pull")}, admitted},
+		{"public pull by a token for nothing", paper(nobody), []customhouse.Access{repo("public/a", "pull")}, verdict{unauthorized, gate.InsufficientScope, "repository:public/a:pull"}},
+		{"public push by nobody", nobody, []customhouse.Access{repo("public/a", "pull", "push")}, verdict{unauthorized, "", "repository:public/a:pull,push"}},
+		{"public push by anonymous token", paper(nobody, "repository:public/a:pull,push"), []customhouse.Access{repo("public/a", "pull", "push")}, verdict{unauthorized, gate.InsufficientScope, "repository:public/a:pull,push"}},
+		{"public push by bob", own("bob"), []customhouse.Access{repo("public/a", "pull", "push")}, forbidden},
+		{"private pull by nobody", nobody, []customhouse.Access{repo("bob/a", "pull")}, verdict{unauthorized, "", "repository:bob/a:pull"}},
+
+		{"own push by password", own("bob"), []customhouse.Access{repo("bob/a", "pull", "push")}, admitted},
+		{"own push by token", paper(own("bob"), "repository:bob/a:pull,push"), []customhouse.Access{repo("bob/a", "pull", "push")}, admitted},
+		{"own update by push token", paper(own("bob"), "repository:bob/a:pull,push"), []customhouse.Access{repo("bob/a", "update")}, admitted},
+		{"own push by pull token", paper(own("bob"), "repository:bob/a:pull"), []customhouse.Access{repo("bob/a", "pull", "push")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/a:pull,push"}},
+		{"own update by pull token", paper(own("bob"), "repository:bob/a:pull"), []customhouse.Access{repo("bob/a", "pull", "update")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/a:pull,push"}},
+		{"another repository by token", paper(own("bob"), "repository:bob/a:pull"), []customhouse.Access{repo("bob/b", "pull")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/b:pull"}},
+		{"others' pull", own("bob"), []customhouse.Access{repo("alice/a", "pull")}, forbidden},
+		{"others' pull by token", paper(own("bob"), "repository:alice/a:pull"), []customhouse.Access{repo("alice/a", "pull")}, forbidden},
+		{"token for everything is cut", paper(own("bob"), "repository:public/a:*"), []customhouse.Access{repo("public/a", "push")}, forbidden},
+		{"class of a plugin", paper(own("bob"), "repository(plugin):bob/a:pull"), []customhouse.Access{repo("bob/a", "pull")}, admitted},
+		{"two needs", own("bob"), []customhouse.Access{repo("bob/a", "pull", "push"), repo("public/a", "pull")}, admitted},
+		{"two needs of nobody", nobody, []customhouse.Access{repo("bob/a", "pull", "push"), repo("public/a", "pull")}, verdict{unauthorized, "", "repository:bob/a:pull,push repository:public/a:pull"}},
+		{"a need without actions", own("root"), []customhouse.Access{repo("bob/a")}, forbidden},
+
+		{"creator starts a push", own("alice"), []customhouse.Access{repo("team/a", "pull", "push")}, admitted},
+		{"creator makes", own("alice"), []customhouse.Access{repo("team/a", "create")}, admitted},
+		{"creator moves", own("alice"), []customhouse.Access{repo("team/a", "update")}, forbidden},
+		{"creator moves by token", paper(own("alice"), "repository:team/a:pull,push"), []customhouse.Access{repo("team/a", "update")}, forbidden},
+
+		{"catalog by nobody", nobody, []customhouse.Access{catalog}, verdict{unauthorized, "", "registry:catalog:*"}},
+		{"catalog by bob", own("bob"), []customhouse.Access{catalog}, admitted},
+		{"catalog by anonymous token", paper(nobody), []customhouse.Access{catalog}, admitted},
+		{"another registry need", own("bob"), []customhouse.Access{{Type: "registry", Name: "users", Actions: list{"*"}}}, forbidden},
+
+		{"wrong password", basic("bob", "x"), []customhouse.Access{repo("public/a", "pull")}, verdict{unauthorized, "", "repository:public/a:pull"}},
+		{"no token at all", customhouse.Credential{Scheme: customhouse.Bearer, Secret: "x"}, []customhouse.Access{repo("public/a", "pull")}, verdict{unauthorized, gate.InvalidToken, "repository:public/a:pull"}},
+		{"unknown scheme", customhouse.Credential{Scheme: 7}, nil, verdict{customhouse.Unavailable, "no challenge", ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, h.verdict(tt.cred, tt.needs...)); diff != "" {
+				t.Fatalf("Admit (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRefusalTellsWhatTheCallerMayKnow(t *testing.T) {
+	h := newHouse(t, nil)
+	_, err := h.Admit(t.Context(), own("bob"), repo("team/a", "pull", "push"))
+	var r *gate.Refusal
+	if !errors.As(err, &r) {
+		t.Fatalf("Admit = %v, want a Refusal", err)
+	}
+	want := "bob may not pull from repository team/a (decision " + r.ID + ")"
+	if r.Err.Message != want || r.Identity.Account != "bob" || strings.Contains(r.Err.Error(), "rule") {
+		t.Fatalf("Refusal = %q, want %q", r.Err.Message, want)
+	}
+	if r.Reason != "no rule matches" || r.Rule != "" {
+		t.Fatalf("Refusal = %q, %q", r.Reason, r.Rule)
+	}
+	grant, err := h.Admit(t.Context(), own("bob"), repo("bob/a", "pull", "push"))
+	if err != nil || grant.Rule != "c.yml:3" || grant.Identity.Account != "bob" {
+		t.Fatalf("Admit = %+v, %v", grant, err)
+	}
+	seen := map[string]bool{}
+	for range 1000 {
+		grant, err := h.Admit(t.Context(), nobody, repo("public/a", "pull"))
+		if err != nil || len(grant.ID) != 16 || seen[grant.ID] {
+			t.Fatalf("Admit = id %q, %v", grant.ID, err)
+		}
+		seen[grant.ID] = true
+	}
+}
+
+func TestGrant(t *testing.T) {
+	h := newHouse(t, nil)
+	admit := func(cred customhouse.Credential, needs ...customhouse.Access) gate.Grant {
+		t.Helper()
+		g, err := h.Admit(t.Context(), cred, needs...)
+		if err != nil {
+			t.Fatalf("Admit = %v", err)
+		}
+		return g
+	}
+	sees := func(g gate.Grant, name string) bool {
+		r, err := customhouse.ParseRepo(name)
+		must(t, err)
+		return g.Sees(r)
+	}
+	g := admit(bearer(h.issue(own("bob"), "repository:bob/a:pull,push", "repository:public/a:pull")), repo("bob/a", "pull", "push"))
+	for _, tt := range []struct {
+		need customhouse.Access
+		want bool
+	}{
+		{repo("bob/a", "create", "update"), true},
+		{repo("public/a", "pull"), true},
+		{repo("bob/a", "delete"), false}, // not in the token
+		{repo("public/b", "pull"), false},
+		{repo("alice/a", "pull"), false},
+		{repo("bob/a"), false},
+	} {
+		if got := g.Allows(tt.need); got != tt.want {
+			t.Errorf("Allows(%v) = %v, want %v", tt.need, got, tt.want)
+		}
+	}
+	if !sees(g, "bob/z") || !sees(g, "public/b") || sees(g, "alice/a") || g.SeesAll() {
+		t.Errorf("bob sees bob/z %v, public/b %v, alice/a %v, all %v", sees(g, "bob/z"), sees(g, "public/b"), sees(g, "alice/a"), g.SeesAll())
+	}
+	if root := admit(own("root"), catalog); !root.SeesAll() || !sees(root, "bob/a") {
+		t.Errorf("root does not see everything")
+	}
+	if root := admit(bearer(h.issue(own("root"), "registry:catalog:*")), catalog); !root.SeesAll() {
+		t.Errorf("root with a token for the catalog does not see everything")
+	}
+	if root := admit(bearer(h.issue(own("root"))), catalog); root.SeesAll() {
+		t.Errorf("a token for nothing sees everything")
+	}
+}
+
+func TestOff(t *testing.T) {
+	g, err := gate.New(gate.Options{Off: true})
+	if err != nil {
+		t.Fatalf("New = %v", err)
+	}
+	grant, err := g.Admit(t.Context(), basic("x", "y"), repo("a", "delete"))
+	if err != nil || !grant.Allows(catalog) || !grant.SeesAll() || !grant.Sees(customhouse.Repo{}) || !grant.Identity.Anonymous() {
+		t.Fatalf("Admit = %+v, %v", grant, err)
+	}
+	if _, err := g.Issue(t.Context(), gate.TokenRequest{}); err == nil || g.JWKS() != nil {
+		t.Fatalf("Issue = %v, JWKS = %q", err, g.JWKS())
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	h := newHouse(t, nil)
+	for name, change := range map[string]func(*gate.Options){
+		"S25 no service":  func(o *gate.Options) { o.Service = "" },
+		"no issuer":       func(o *gate.Options) { o.Issuer = "" },
+		"no keys":         func(o *gate.Options) { o.Keys = nil },
+		"short tokens":    func(o *gate.Options) { o.AccessTTL = time.Second },
+		"short refresh":   func(o *gate.Options) { o.RefreshTTL = time.Minute },
+		"negative limits": func(o *gate.Options) { o.Limits.PerClient = -1 },
+	} {
+		o := h.options
+		change(&o)
+		if _, err := gate.New(o); err == nil {
+			t.Errorf("New with %s = nil, want an error", name)
+		}
+	}
+}
