@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -33,7 +32,6 @@ type Accounts struct {
 	now       func() time.Time
 
 	remembered *otter.Cache[string, remembered]
-	highest    atomic.Int32 // cost seen, at least HashCost
 }
 
 // remembered is an answer to Lookup.
@@ -61,7 +59,7 @@ func NewAccounts(source AccountSource, passwords *Passwords, o AccountsOptions) 
 		a.now = time.Now
 	}
 	a.remembered = otter.Must(&otter.Options[string, remembered]{MaximumSize: maxRemembered})
-	a.highest.Store(HashCost)
+	passwords.expect(HashCost)
 	return a
 }
 
@@ -103,8 +101,7 @@ func (a *Accounts) ask(ctx context.Context, name string) (customhouse.Identity, 
 	if err != nil {
 		return customhouse.Identity{}, Hash{}, fmt.Errorf("account %q: %w", name, err)
 	}
-	for old := a.highest.Load(); int32(hash.cost) > old && !a.highest.CompareAndSwap(old, int32(hash.cost)); old = a.highest.Load() {
-	}
+	a.passwords.expect(hash.cost)
 	id := customhouse.Identity{Account: have.Name, Labels: have.Labels, Method: a.Name(), Stamp: hash.stamp}
 	a.remember(name, id, nil)
 	return id, hash, nil
@@ -115,5 +112,3 @@ func (a *Accounts) remember(name string, id customhouse.Identity, err error) {
 		a.remembered.Set(name, remembered{id, err, a.now().Add(a.memory)})
 	}
 }
-
-func (a *Accounts) cost() int { return int(a.highest.Load()) }

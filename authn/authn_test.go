@@ -276,7 +276,7 @@ func TestNewStaticRefuses(t *testing.T) {
 		{{Name: "alice"}},
 		{{Name: "alice", Password: "secret"}},
 	} {
-		_, err := authn.NewStatic(accounts, nil)
+		_, err := authn.NewStatic(accounts, authn.NewPasswords(authn.PasswordOptions{}))
 		if err == nil {
 			t.Errorf("NewStatic(%v) = nil, want an error", accounts)
 		} else if strings.Contains(err.Error(), "secret") {

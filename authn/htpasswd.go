@@ -82,8 +82,6 @@ func (h *Htpasswd) Lookup(ctx context.Context, account string) (customhouse.Iden
 	return h.current().Lookup(ctx, account)
 }
 
-func (h *Htpasswd) cost() int { return h.present.Load().cost() }
-
 // current returns the users, after a look at the file if that is due and nobody else is looking.
 func (h *Htpasswd) current() *users {
 	now := h.now()

@@ -141,7 +141,7 @@ func TestNewHtpasswdRefuses(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "htpasswd")
 		must(t, os.WriteFile(path, []byte(content), 0o600))
-		_, err := authn.NewHtpasswd(path, nil, authn.HtpasswdOptions{})
+		_, err := authn.NewHtpasswd(path, authn.NewPasswords(authn.PasswordOptions{}), authn.HtpasswdOptions{})
 		if err == nil || !strings.Contains(err.Error(), path+want) {
 			t.Errorf("NewHtpasswd = %v, want %q", err, want)
 		}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -84,12 +85,14 @@ type PasswordOptions struct {
 	Waiting    int // callers that wait for their turn; beyond them ErrBusy; 0 is 32
 }
 
-// Passwords compares passwords with hashes: few at once, the same one once for all who ask at the same time. All
-// authenticators of a process share one.
+// Passwords compares passwords with hashes: few at once, the same one once for all who ask at the same time. Every
+// refusal takes as long as one with the highest cost that any hash has had, whether the account is known or not and
+// whatever its own cost. All authenticators of a process share one.
 type Passwords struct {
 	slots   chan struct{} // holds a value for each hash being computed
 	waiting int
-	secret  [32]byte // under which flights are keyed
+	secret  [32]byte     // under which flights are keyed
+	highest atomic.Int32 // cost
 
 	mu      sync.Mutex
 	queue   int
@@ -115,28 +118,40 @@ func NewPasswords(o PasswordOptions) *Passwords {
 	return p
 }
 
-// check compares the password of cred with h. Passwords that no hash can be of take as long as wrong ones, whatever their
-// length. The errors are ErrWrongPassword, ErrBusy and the context's.
+// expect makes refusals take as long as comparisons of that cost.
+func (p *Passwords) expect(cost int) {
+	for was := p.highest.Load(); int32(cost) > was; was = p.highest.Load() {
+		p.highest.CompareAndSwap(was, int32(cost))
+	}
+}
+
+// check compares the password of cred with h. Passwords that no hash can be of are wrong, whatever their length in the
+// same time. The errors are ErrWrongPassword, ErrBusy and the context's.
 func (p *Passwords) check(ctx context.Context, cred customhouse.Credential, h Hash) error {
 	password := string(cred.Secret)
 	if checkPassword(password) != nil {
-		return p.refuse(ctx, cred, h.cost)
+		return p.refuse(ctx, cred)
 	}
 	return p.compare(ctx, cred.Account, password, h)
 }
 
-// refuse takes as long as a comparison with a hash of that cost, and then returns ErrWrongPassword.
-func (p *Passwords) refuse(ctx context.Context, cred customhouse.Credential, cost int) error {
-	if cost == 0 {
+// refuse takes as long as a comparison that fails, and returns ErrWrongPassword.
+func (p *Passwords) refuse(ctx context.Context, cred customhouse.Credential) error {
+	cost := int(p.highest.Load())
+	if cost == 0 { // there is no hash to be told from
 		return ErrWrongPassword
 	}
 	password := string(cred.Secret)
 	password = password[:min(len(password), MaxPasswordLength)]
-	nobody := Hash{text: fmt.Sprintf("$2a$%02d$%s", cost, strings.Repeat(".", 53)), cost: cost}
-	if err := p.compare(ctx, cred.Account, password, nobody); err != nil {
+	if err := p.compare(ctx, cred.Account, password, nobody(cost)); err != nil {
 		return err
 	}
 	return ErrWrongPassword
+}
+
+// nobody returns a hash of that cost whose password cannot be known.
+func nobody(cost int) Hash {
+	return Hash{text: fmt.Sprintf("$2a$%02d$%s", cost, strings.Repeat(".", 53)), cost: cost}
 }
 
 // compare joins the comparison that is under way, or begins one.
@@ -193,10 +208,14 @@ func (p *Passwords) hash(ctx context.Context, password string, h Hash) error {
 		return ctx.Err()
 	}
 	err := bcrypt.CompareHashAndPassword([]byte(h.text), []byte(password))
-	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-		return ErrWrongPassword
+	if !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+		return err
 	}
-	return err
+	// Each cost doubles the work, so one comparison of each from h's up to the highest adds up to one of the highest.
+	for cost := h.cost; cost < int(p.highest.Load()); cost++ {
+		_ = bcrypt.CompareHashAndPassword([]byte(nobody(cost).text), []byte(password))
+	}
+	return ErrWrongPassword
 }
 
 // key names a comparison without keeping its password.

@@ -35,7 +35,6 @@ type users struct {
 	method    string
 	passwords *Passwords
 	table     map[string]user
-	highest   int // cost
 }
 
 type user struct {
@@ -55,7 +54,7 @@ func (u *users) add(name string, hash Hash, labels map[string][]string) error {
 		return fmt.Errorf("stands twice")
 	}
 	u.table[name] = user{hash, customhouse.Identity{Account: name, Labels: labels, Method: u.method, Stamp: hash.stamp}}
-	u.highest = max(u.highest, hash.cost)
+	u.passwords.expect(hash.cost)
 	return nil
 }
 
@@ -82,5 +81,3 @@ func (u *users) Lookup(_ context.Context, account string) (customhouse.Identity,
 	}
 	return have.identity, nil
 }
-
-func (u *users) cost() int { return u.highest }

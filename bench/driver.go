@@ -177,7 +177,7 @@ func (d *driver) measure(ctx context.Context, s scenario, t *target, pid int) ce
 			warmMemory(expectedBytes(all, d.duration))
 		}
 		flush()
-		awaitQuiet(ctx, pid, d.patience)
+		awaitQuiet(ctx, d.patience)
 		l := load{addr: t.addr, clients: s.clients, duration: d.duration, op: w.op, settle: s.settle, pid: pid}
 		one, err := l.run(ctx)
 		if err != nil {

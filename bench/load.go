@@ -123,7 +123,7 @@ type snapshot struct {
 }
 
 func (l load) snapshot(conns []*conn) snapshot {
-	s := snapshot{busy: foreignTime(l.pid)}
+	s := snapshot{busy: foreignTime(l.pid, l.settle)}
 	if l.pid != 0 {
 		s.cpu, s.peak = cpuTime(l.pid), peakMemory(l.pid)
 		resetPeakMemory(l.pid)

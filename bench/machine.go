@@ -38,45 +38,56 @@ func statusBytes(pid int, field string) int64 {
 	return n << 10
 }
 
-// foreignTime returns the CPU time in user mode of all programs since the machine started, without this one and the
-// server pid (0 for none). Kernel threads are not in it, so the writing back of what a push left does not count.
-func foreignTime(pid int) time.Duration {
+// foreignTime returns the CPU time that all programs have used since the machine started, without this one and the
+// server pid (0 for none), and what the host of a virtual machine gave to others. With writing, time in kernel mode is
+// left out: kernel threads that write back what the server has pushed are not foreign.
+func foreignTime(pid int, writing bool) time.Duration {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0
 	}
-	f := strings.Fields(string(b[:min(len(b), 200)])) // cpu user nice system ...
-	if len(f) < 3 {
+	line, _, _ := strings.Cut(string(b), "\n")
+	all := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal ...
+	if len(all) < 9 {
 		return 0
 	}
-	ticks := func(s string) time.Duration {
-		n, _ := strconv.ParseInt(s, 10, 64)
-		return time.Duration(n) * tick
+	sum := ticks(all[1]) + ticks(all[2]) + ticks(all[8])
+	if !writing {
+		sum += ticks(all[3])
 	}
-	all := ticks(f[1]) + ticks(f[2])
 	for _, p := range []int{pid, os.Getpid()} {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
 		if err != nil {
 			continue
 		}
 		_, rest, _ := bytes.Cut(stat, []byte(") ")) // the name before it may contain spaces
-		if f := strings.Fields(string(rest)); len(f) > 11 {
-			all -= ticks(f[11])
+		one := strings.Fields(string(rest))
+		if len(one) < 13 {
+			continue
+		}
+		sum -= ticks(one[11])
+		if !writing {
+			sum -= ticks(one[12])
 		}
 	}
-	return all
+	return sum
+}
+
+func ticks(s string) time.Duration {
+	n, _ := strconv.ParseInt(s, 10, 64) // the kernel writes nothing else
+	return time.Duration(n) * tick
 }
 
 // busyShare is how much of a core other programs may use before a measurement is marked as disturbed.
 const busyShare = 0.15
 
 // awaitQuiet waits until other programs leave the machine alone for a moment, but no longer than limit.
-func awaitQuiet(ctx context.Context, pid int, limit time.Duration) {
+func awaitQuiet(ctx context.Context, limit time.Duration) {
 	const moment = 200 * time.Millisecond
 	for end := time.Now().Add(limit); time.Now().Before(end) && ctx.Err() == nil; {
-		before := foreignTime(pid)
+		before := foreignTime(0, false)
 		pause(ctx, moment)
-		if (foreignTime(pid) - before).Seconds() < busyShare*moment.Seconds() {
+		if (foreignTime(0, false) - before).Seconds() < busyShare*moment.Seconds() {
 			return
 		}
 	}

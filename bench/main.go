@@ -140,6 +140,7 @@ func runAll(ctx context.Context, o options, chosen []scenario, size sizes, stdou
 		duration: o.duration, rounds: o.rounds, retries: 2 * o.rounds, patience: o.patience, dir: o.dir,
 		cores: chooseCores(), progress: stderr,
 	}
+	awaitQuiet(ctx, o.patience)
 	known, err := primitives(ctx, o.dir, o.duration)
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, refusal
 	}
 	t.Access = g.subset(&caller{identity: t.Identity, client: r.Credential.Client}, scopes)
-	t.IssuedAt, t.ExpiresIn = g.now().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
+	t.IssuedAt, t.ExpiresIn = g.now().UTC().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
 	text, err := g.authority.Sign(token.Claims{
 		Subject: t.Identity.Account, Access: t.Access,
 		IssuedAt: t.IssuedAt, NotBefore: t.IssuedAt.Add(-notBefore), Expires: t.IssuedAt.Add(t.ExpiresIn),

@@ -312,7 +312,7 @@ func TestConcurrently(t *testing.T) {
 }
 
 func BenchmarkAdmit(b *testing.B) {
-	h := newHouse(b, nil)
+	h := newHouse(b, func(o *gate.Options) { o.Chain = configured(b, "bob") })
 	need := repo("bob/a", "pull")
 	for name, cred := range map[string]customhouse.Credential{
 		"token":               bearer(h.issue(own("bob"), "repository:bob/a:pull")),
@@ -362,6 +362,23 @@ func BenchmarkAdmit(b *testing.B) {
 			}
 		}
 	})
+}
+
+// configured is a chain of users of the configuration, whose passwords are their names and "-secret".
+func configured(b *testing.B, names ...string) *authn.Chain {
+	b.Helper()
+	a := &accounts{byName: map[string]customhouse.Account{}}
+	var users []customhouse.Account
+	for _, name := range names {
+		a.set(b, name, name+"-secret")
+		users = append(users, a.byName[name])
+	}
+	passwords := authn.NewPasswords(authn.PasswordOptions{})
+	static, err := authn.NewStatic(users, passwords)
+	must(b, err)
+	chain, err := authn.NewChain(passwords, static)
+	must(b, err)
+	return chain
 }
 
 // manyRules are n rules of teams, and those of the houses behind them.

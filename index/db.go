@@ -96,11 +96,19 @@ func private(file string) error {
 
 func connect(file string, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{"_pragma": append([]string{"busy_timeout(5000)", "journal_mode(wal)"}, pragmas...)}
-	db, err := driver.Open((&url.URL{Scheme: "file", OmitHost: true, Path: file, RawQuery: q.Encode()}).String())
+	name := (&url.URL{Scheme: "file", OmitHost: true, Path: file, RawQuery: q.Encode()}).String()
+	db, err := driver.Open(name, stablePlans)
 	if err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
 	return db, nil
+}
+
+// stablePlans keeps SQLite from planning a prepared query anew for each set of arguments, which would cost more than most
+// queries here (https://sqlite.org/queryplanner-ng.html#qpstab).
+func stablePlans(c *sqlite3.Conn) error {
+	_, err := c.Config(sqlite3.DBCONFIG_ENABLE_QPSG, true)
+	return err
 }
 
 func checkVersion(ctx context.Context, db *sql.DB) error {

@@ -87,6 +87,9 @@ func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) e
 		if err != nil {
 			return err
 		}
+		if err := listRepo(ctx, t, repo, true); err != nil {
+			return err
+		}
 		for _, tag := range put.Tags {
 			err := t.exec(ctx, "insert into tag (repo_id, name, digest, updated) values ("+
 				idOf+", ?, ?, ?) on conflict (repo_id, name) do update set digest = excluded.digest, updated = excluded.updated",
@@ -195,10 +198,13 @@ func (db *DB) DeleteManifest(ctx context.Context, repo customhouse.Repo, d custo
 			return err
 		}
 		n, err := t.changed(ctx, "delete from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())
-		if err == nil && n == 0 {
+		if err != nil {
+			return err
+		}
+		if n == 0 {
 			return customhouse.ErrNotFound
 		}
-		return err
+		return listRepo(ctx, t, repo, false)
 	})
 }
 

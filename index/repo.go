@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
+	"strings"
 
 	"customhouse"
 )
@@ -16,15 +17,22 @@ func (db *DB) change(ctx context.Context, repo customhouse.Repo, do func(*tx) er
 	return db.writer.write(ctx, true, do)
 }
 
-// makeRepo makes the repository's row where there is none.
+// makeRepo makes the repository's row where there is none. The catalog does not show it before it is listed.
 func (db *DB) makeRepo(ctx context.Context, t *tx, repo customhouse.Repo) error {
-	return t.exec(ctx, "insert into repo (name, created) values (?, ?) on conflict (name) do nothing", repo.String(), db.now().Unix())
+	return t.exec(ctx, "insert into repo (name, listed, created) values (?, 0, ?) on conflict (name) do nothing", repo.String(), db.now().Unix())
 }
 
-// Repos returns, in byte order, the names of up to n repositories after the given one that have a manifest.
+// listRepo makes the repository's row say that it holds a manifest, or that it holds none.
+func listRepo(ctx context.Context, t *tx, repo customhouse.Repo, listed bool) error {
+	if listed {
+		return t.exec(ctx, "update repo set listed = 1 where name = ? and listed = 0", repo.String())
+	}
+	return t.exec(ctx, "update repo set listed = 0 where name = ? and not exists (select 1 from manifest where repo_id = repo.id)", repo.String())
+}
+
+// Repos returns, in byte order, the names of up to n repositories after the given one that hold a manifest.
 func (db *DB) Repos(ctx context.Context, after string, n int) ([]string, error) {
-	return db.names(ctx, n, `select name from repo where name > ?
-		and exists (select 1 from manifest where repo_id = repo.id) order by name limit ?`, after, n)
+	return db.names(ctx, "select name from repo where listed = 1 and name > ? order by name limit ?", after, n)
 }
 
 // Tags returns, in byte order, up to n tags of the repository after the given one.
@@ -34,22 +42,22 @@ func (db *DB) Tags(ctx context.Context, repo customhouse.Repo, after string, n i
 	if err := db.row(ctx, "select id from repo where name = ?", repo.String()).scan(&id); err != nil {
 		return nil, err
 	}
-	return db.names(ctx, n, "select name from tag where repo_id = ? and name > ? order by name limit ?", id, after, n)
+	return db.names(ctx, "select name from tag where repo_id = ? and name > ? order by name limit ?", id, after, n)
 }
 
 // Holders returns up to n repositories in which the blob d is visible.
 func (db *DB) Holders(ctx context.Context, d customhouse.Digest, n int) ([]string, error) {
-	return db.names(ctx, n, `select repo.name from repo_blob join repo on repo.id = repo_blob.repo_id
+	return db.names(ctx, `select repo.name as name from repo_blob join repo on repo.id = repo_blob.repo_id
 		where repo_blob.digest = ? order by repo.name limit ?`, d.String(), n)
 }
 
-func (db *DB) names(ctx context.Context, n int, query string, args ...any) ([]string, error) {
-	names := make([]string, 0, min(n, 1000))
-	err := db.rows(ctx, func(r *sql.Rows) error {
-		var name string
-		err := r.Scan(&name)
-		names = append(names, name)
-		return err
-	}, query, args...)
-	return names, err
+// names returns what query selects as name, none of which has a space. The database joins them into one value: handing
+// over a row costs more than finding it.
+func (db *DB) names(ctx context.Context, query string, args ...any) ([]string, error) {
+	var joined sql.NullString
+	err := db.row(ctx, "select string_agg(name, ' ') from ("+query+")", args...).scan(&joined)
+	if err != nil || joined.String == "" {
+		return []string{}, err
+	}
+	return strings.Split(joined.String, " "), nil
 }

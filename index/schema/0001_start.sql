@@ -1,10 +1,13 @@
 -- Names are compared byte by byte. Times are Unix seconds. A digest is "algorithm:hex".
 
+-- Listed is 1 while the repository holds a manifest: the catalog shows it then.
 create table repo (
 	id      integer primary key,
 	name    text    not null unique,
+	listed  integer not null,
 	created bigint  not null
 );
+create index repo_listed on repo (name) where listed = 1;
 
 -- A blob is visible in a repository because of its row here, and for no other reason.
 create table repo_blob (
