@@ -113,3 +113,14 @@ func (c *Chain) Lookup(ctx context.Context, method, account string) (customhouse
 	}
 	return customhouse.Identity{}, ErrUnknownUser
 }
+
+// CanLookUp tells whether the accounts of the member called method can be looked up.
+func (c *Chain) CanLookUp(method string) bool {
+	for _, m := range c.members {
+		if m.Name() == method {
+			_, ok := m.(Directory)
+			return ok
+		}
+	}
+	return false
+}

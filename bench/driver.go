@@ -173,11 +173,11 @@ func (d *driver) measure(ctx context.Context, s scenario, t *target, pid int) ce
 		if err != nil {
 			return cell{err: err}
 		}
+		flush()
+		awaitQuiet(ctx, d.patience)
 		if s.settle {
 			warmMemory(expectedBytes(all, d.duration))
 		}
-		flush()
-		awaitQuiet(ctx, d.patience)
 		l := load{addr: t.addr, clients: s.clients, duration: d.duration, op: w.op, settle: s.settle, pid: pid}
 		one, err := l.run(ctx)
 		if err != nil {

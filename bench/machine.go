@@ -53,7 +53,7 @@ func foreignTime(pid int, writing bool) time.Duration {
 	}
 	sum := ticks(all[1]) + ticks(all[2]) + ticks(all[8])
 	if !writing {
-		sum += ticks(all[3])
+		sum += ticks(all[3]) + ticks(all[6]) + ticks(all[7])
 	}
 	for _, p := range []int{pid, os.Getpid()} {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))

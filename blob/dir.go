@@ -28,6 +28,7 @@ var _ Store = (*Dir)(nil)
 type Dir struct {
 	root    string
 	reserve Reserve
+	names   sync.RWMutex // held whole while content is looked at and then moved by its name
 }
 
 // Reserve is the free space that uploads leave to everything else, so that deleting and the index go on when clients
@@ -192,7 +193,10 @@ func (s *Dir) Commit(_ context.Context, id string, d customhouse.Digest) error {
 		return known(err)
 	}
 	to := s.path(d)
-	if err := os.Rename(from, to); err != nil {
+	s.names.RLock()
+	err = os.Rename(from, to)
+	s.names.RUnlock()
+	if err != nil {
 		return known(err)
 	}
 	return known(syncDir(filepath.Dir(to)))
@@ -231,6 +235,8 @@ func versionOf(st *syscall.Stat_t) Version {
 // Quarantine implements Store.
 func (s *Dir) Quarantine(_ context.Context, d customhouse.Digest, wrong Version) error {
 	from := s.path(d)
+	s.names.Lock() // a Commit between the look and the rename would lose its content
+	defer s.names.Unlock()
 	var st syscall.Stat_t
 	if err := syscall.Stat(from, &st); errors.Is(err, fs.ErrNotExist) || err == nil && versionOf(&st) != wrong {
 		return nil

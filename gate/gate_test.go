@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/crypto/bcrypt"
 
 	"customhouse"
 	"customhouse/authn"
@@ -28,25 +27,45 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// accounts is an authn.AccountSource in memory.
+// accounts is an authenticator in memory, with passwords in the clear.
 type accounts struct {
 	byName map[string]customhouse.Account
+	sets   int64
 	err    error
 }
 
-func (a *accounts) Account(_ context.Context, name string) (customhouse.Account, error) {
-	if have, ok := a.byName[name]; ok || a.err != nil {
-		return have, a.err
+var (
+	_ authn.Authenticator = (*accounts)(nil)
+	_ authn.Directory     = (*accounts)(nil)
+)
+
+func (a *accounts) Name() string { return "accounts" }
+
+func (a *accounts) Authenticate(ctx context.Context, cred customhouse.Credential) (customhouse.Identity, error) {
+	id, err := a.Lookup(ctx, cred.Account)
+	if err == nil && a.byName[cred.Account].Password != cred.Secret {
+		return customhouse.Identity{}, authn.ErrWrongPassword
 	}
-	return customhouse.Account{}, customhouse.ErrNotFound
+	return id, err
 }
 
-// set makes or changes an account.
-func (a *accounts) set(t testing.TB, name, password string, groups ...string) {
-	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
-	must(t, err)
-	a.byName[name] = customhouse.Account{Name: name, Password: customhouse.Secret(hash), Labels: map[string][]string{"group": groups}}
+func (a *accounts) Lookup(_ context.Context, name string) (customhouse.Identity, error) {
+	have, ok := a.byName[name]
+	switch {
+	case a.err != nil:
+		return customhouse.Identity{}, a.err
+	case !ok:
+		return customhouse.Identity{}, authn.ErrUnknownUser
+	}
+	return customhouse.Identity{Account: name, Labels: have.Labels, Method: a.Name(), Stamp: have.Created.String()}, nil
+}
+
+// set makes an account, or gives it another password and groups.
+func (a *accounts) set(name, password string, groups ...string) {
+	a.sets++
+	a.byName[name] = customhouse.Account{
+		Name: name, Password: customhouse.Secret(password), Labels: map[string][]string{"group": groups}, Created: time.Unix(a.sets, 0),
+	}
 }
 
 // refreshes is a gate.RefreshStore in memory.
@@ -103,11 +122,10 @@ func newHouse(t testing.TB, change func(*gate.Options)) *house {
 		t: t, now: time.Now(), accounts: &accounts{byName: map[string]customhouse.Account{}},
 		refreshes: &refreshes{byHash: map[[32]byte]customhouse.RefreshToken{}},
 	}
-	h.accounts.set(t, "root", "root-secret", "admin")
-	h.accounts.set(t, "alice", "alice-secret", "dev")
-	h.accounts.set(t, "bob", "bob-secret")
-	passwords := authn.NewPasswords(authn.PasswordOptions{})
-	chain, err := authn.NewChain(passwords, authn.NewAccounts(h.accounts, passwords, authn.AccountsOptions{Memory: -1}))
+	h.accounts.set("root", "root-secret", "admin")
+	h.accounts.set("alice", "alice-secret", "dev")
+	h.accounts.set("bob", "bob-secret")
+	chain, err := authn.NewChain(authn.NewPasswords(authn.PasswordOptions{}), h.accounts)
 	must(t, err)
 	p, err := policy.Compile(rules)
 	must(t, err)

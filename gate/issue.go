@@ -113,11 +113,15 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 	}
 	t.Access = g.subset(&caller{identity: t.Identity, client: r.Credential.Client}, scopes)
 	t.IssuedAt, t.ExpiresIn = g.now().UTC().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
-	text, err := g.authority.Sign(token.Claims{
+	claims := token.Claims{
 		Subject: t.Identity.Account, Access: t.Access,
 		IssuedAt: t.IssuedAt, NotBefore: t.IssuedAt.Add(-notBefore), Expires: t.IssuedAt.Add(t.ExpiresIn),
-		Method: t.Identity.Method, Stamp: t.Identity.Stamp, Labels: t.Identity.Labels,
-	})
+		Method: t.Identity.Method, Stamp: t.Identity.Stamp,
+	}
+	if !g.chain.CanLookUp(claims.Method) { // else the present ones are asked for with each request
+		claims.Labels = t.Identity.Labels
+	}
+	text, err := g.authority.Sign(claims)
 	if err != nil {
 		return Token{}, err
 	}

@@ -296,7 +296,7 @@ func TestS29RefreshTokens(t *testing.T) {
 	}
 	h.refreshes.err = nil
 
-	h.accounts.set(t, "alice", "alice-secret", "dev") // another hash: another credential
+	h.accounts.set("alice", "alice-secret", "dev") // another hash: another credential
 	invalid("after a new password", refresh, "")
 	invalid("after a new password", bound, "ci")
 	refresh = offline("alice", "", "")

@@ -40,7 +40,7 @@ func TestS17ChangesAreEffectiveAtOnce(t *testing.T) {
 	}
 
 	gone := verdict{customhouse.Unauthorized, gate.InvalidToken, "repository:team/a:pull"}
-	h.accounts.set(t, "alice", "another", "dev")
+	h.accounts.set("alice", "another", "dev")
 	if got := h.verdict(cred, read); got != gone {
 		t.Fatalf("Admit after a new password = %+v, want %+v", got, gone)
 	}
@@ -367,11 +367,11 @@ func BenchmarkAdmit(b *testing.B) {
 // configured is a chain of users of the configuration, whose passwords are their names and "-secret".
 func configured(b *testing.B, names ...string) *authn.Chain {
 	b.Helper()
-	a := &accounts{byName: map[string]customhouse.Account{}}
 	var users []customhouse.Account
 	for _, name := range names {
-		a.set(b, name, name+"-secret")
-		users = append(users, a.byName[name])
+		hash, err := authn.HashPassword(customhouse.Secret(name + "-secret"))
+		must(b, err)
+		users = append(users, customhouse.Account{Name: name, Password: hash})
 	}
 	passwords := authn.NewPasswords(authn.PasswordOptions{})
 	static, err := authn.NewStatic(users, passwords)

@@ -47,6 +47,14 @@ func (c *charClass) contains(r rune) bool {
 	return r != '/' && in != c.negated
 }
 
+// size is how much a regular expression expands to; a sequence of tokens costs no more than its text.
+func (p *pattern) size() int {
+	if p == nil || p.regex == nil {
+		return 0
+	}
+	return p.regex.size
+}
+
 func compilePattern(s string) (*pattern, error) {
 	var p *pattern
 	if len(s) > 2 && s[0] == '/' && s[len(s)-1] == '/' {

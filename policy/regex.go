@@ -17,8 +17,42 @@ type regex struct {
 	parts []string       // the expression around the placeholders: one more than facts
 	facts []fact
 
+	size int // how much it expands to
+
 	mu       sync.Mutex
 	compiled map[string]*regexp.Regexp // by source
+}
+
+// Bounds on what expressions expand to: "a{999}" is short to write and long to match. An element is about what one
+// character is.
+const (
+	maxRegexSize  = 1000      // elements of one expression
+	maxPolicySize = 1_000_000 // elements of all
+)
+
+// parseRegex reads an expression and tells how many elements it expands to.
+func parseRegex(s string) (tree *syntax.Regexp, size int, err error) {
+	if tree, err = syntax.Parse(s, syntax.Perl); err != nil {
+		return nil, 0, err
+	}
+	if size = expanded(tree); size > maxRegexSize {
+		return nil, 0, fmt.Errorf("the expression expands to more than %d elements; use fewer or smaller repetitions", maxRegexSize)
+	}
+	return tree, size, nil
+}
+
+func expanded(re *syntax.Regexp) int {
+	size := 1
+	if re.Op == syntax.OpLiteral {
+		size = len(re.Rune)
+	}
+	for _, sub := range re.Sub {
+		size += expanded(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		size *= max(re.Min, re.Max, 1)
+	}
+	return min(size, maxPolicySize) // no overflow, however deep
 }
 
 // maxCompiled is how many expressions a regex with placeholders remembers.
@@ -44,10 +78,10 @@ func compileRegex(s string) (*regex, error) {
 	}
 	r.parts = append(r.parts, s[start:])
 	if len(r.facts) == 0 {
-		if _, err := syntax.Parse(s, syntax.Perl); err != nil { // by itself: "a)|(b" would undo the anchors
+		var err error
+		if _, r.size, err = parseRegex(s); err != nil { // by itself: "a)|(b" would undo the anchors
 			return nil, err
 		}
-		var err error
 		r.fixed, err = regexp.Compile(anchored(s))
 		return r, err
 	}
@@ -66,10 +100,11 @@ func (r *regex) checkPlaces() error {
 	}
 	const private = 0xF0000 // a plane of characters that nobody assigns
 	standIn := func(i int) string { return strings.Repeat(string(rune(private+i)), 2) }
-	tree, err := syntax.Parse(r.source(func(i int) string { return quoted(standIn(i)) }), syntax.Perl)
+	tree, size, err := parseRegex(r.source(func(i int) string { return quoted(standIn(i)) }))
 	if err != nil {
 		return err
 	}
+	r.size = size
 	var literals []string
 	var walk func(*syntax.Regexp)
 	walk = func(re *syntax.Regexp) {

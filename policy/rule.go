@@ -81,10 +81,16 @@ func (e Errors) Unwrap() []error {
 func Compile(rules []Rule) (*Policy, error) {
 	p := &Policy{rules: make([]rule, len(rules))}
 	var errs Errors
+	size := 0
 	for i, r := range rules {
 		var mistakes Errors
 		p.rules[i], mistakes = compileRule(i, r)
 		errs = append(errs, mistakes...)
+		if size += p.rules[i].size(); size > maxPolicySize {
+			errs = append(errs, &Error{Rule: i, Source: r.Source, Field: "match",
+				Err: fmt.Errorf("the expressions of the rules up to here expand to more than %d elements", maxPolicySize)})
+			break
+		}
 	}
 	if len(errs) > 0 {
 		return nil, errs
@@ -103,6 +109,18 @@ type rule struct {
 	deny    bool
 
 	allowed, unlisted, denied Decision
+}
+
+// size is how much the rule's expressions expand to.
+func (r *rule) size() int {
+	size := 0
+	for _, p := range []*pattern{r.account, r.typ, r.name, r.service} {
+		size += p.size()
+	}
+	for _, l := range r.labels {
+		size += l.pattern.size()
+	}
+	return size
 }
 
 type label struct {

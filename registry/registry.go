@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
 	"customhouse"
@@ -53,6 +55,7 @@ type core struct {
 	manifests *otter.Cache[customhouse.Digest, []byte]         // verified bytes
 	verified  *otter.Cache[customhouse.Digest, verifiedObject] // what is on disk and good
 	sessions  sessions
+	probe     probe
 }
 
 // Bounds of the caches.
@@ -134,8 +137,39 @@ func (p Repository) Tags(ctx context.Context, after string, n int) (tags []strin
 	return tags, false, err
 }
 
-// Ready tells whether the index answers.
-func (r *Registry) Ready(ctx context.Context) error { return r.index.Ping(ctx) }
+// Ready tells whether the index answers and the store takes bytes. A full disk is no reason to say no: reading and
+// deleting go on, and they make room.
+func (r *Registry) Ready(ctx context.Context) error {
+	if err := r.index.Ping(ctx); err != nil {
+		return err
+	}
+	return r.probe.ask(r.opts.Now(), func() error {
+		const id = "ready" // no upload of a client is called that
+		_, err := r.store.Append(ctx, id, 0, strings.NewReader("ready"))
+		if errors.Is(err, blob.ErrNoSpace) {
+			err = nil
+		}
+		return errors.Join(storeError(err), storeError(r.store.Discard(context.WithoutCancel(ctx), id)))
+	})
+}
+
+// probe remembers for a moment how an attempt to write ended, so that asking often costs nothing.
+type probe struct {
+	mu   sync.Mutex
+	at   time.Time
+	last error
+}
+
+const probeEvery = time.Second
+
+func (p *probe) ask(now time.Time, try func() error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.at) >= probeEvery || now.Before(p.at) {
+		p.at, p.last = now, try()
+	}
+	return p.last
+}
 
 // storeError turns what a store says into what clients may hear.
 func storeError(err error) error {

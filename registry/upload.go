@@ -95,6 +95,9 @@ func (u Upload) append(ctx context.Context, s *session, offset, length int64, bo
 	if errors.Is(err, errTooLarge) {
 		return errGone{r.tooLarge()}
 	}
+	if errors.Is(err, blob.ErrNotFound) {
+		return errGone{u.unknown()} // bytes that were there are not
+	}
 	if n > 0 {
 		err = errors.Join(storeError(err), r.index.GrowUpload(context.WithoutCancel(ctx), u.id, s.size))
 	}
@@ -116,7 +119,9 @@ func (u Upload) Finish(ctx context.Context, d customhouse.Digest, offset, length
 		if got := customhouse.DigestSum(d.Algorithm(), s.hash); got != d {
 			return errGone{wrongDigest(d, got, s.size)}
 		}
-		if err := r.commit(ctx, u.id, d); err != nil {
+		if err := r.commit(ctx, u.id, d); errors.Is(err, blob.ErrNotFound) {
+			return errGone{u.unknown()}
+		} else if err != nil {
 			return errGone{err}
 		}
 		s.hash = nil
@@ -177,7 +182,7 @@ func (u Upload) exclusively(ctx context.Context, do func(*session) error) error 
 	var gone errGone
 	if errors.As(err, &gone) {
 		err = gone.error
-	} else if !errors.Is(err, blob.ErrNoSpace) {
+	} else if !errors.Is(err, &customhouse.Error{Code: customhouse.InsufficientStorage}) {
 		return err
 	}
 	s.hash = nil
@@ -306,7 +311,7 @@ func (ss *sessions) busy(id string) bool {
 	return ok && s.users > 0
 }
 
-// hashingReader hashes what is read through it.
+// hashingReader hashes what is read through it. When the client's body breaks off, that is the client's error.
 type hashingReader struct {
 	r    io.Reader
 	hash hash.Hash
@@ -317,6 +322,9 @@ func (h *hashingReader) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p)
 	h.hash.Write(p[:n])
 	h.n += int64(n)
+	if err != nil && err != io.EOF && err != errTooLarge {
+		err = customhouse.Errorf(customhouse.BlobUploadInvalid, "the content did not arrive whole").WithCause(err)
+	}
 	return n, err
 }
 

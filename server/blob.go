@@ -145,7 +145,7 @@ func parseOffset(s string) (int64, error) {
 
 func deleteBlob(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	if !st.Delete {
-		return deletesOff()
+		return deletesOff("GET", "HEAD")
 	}
 	if err := q.repo.DeleteBlob(r.Context(), q.digest); err != nil {
 		return err
@@ -154,12 +154,13 @@ func deleteBlob(st *state, w http.ResponseWriter, r *http.Request, q admitted) e
 	return nil
 }
 
-func deletesOff() error {
-	return customhouse.Errorf(customhouse.Unsupported, "deleting is switched off in this registry")
+func deletesOff(allow ...string) error {
+	return errMethod{customhouse.Errorf(customhouse.Unsupported, "deleting is switched off in this registry"), allow}
 }
 
 // accepted answers a delete.
 func accepted(w http.ResponseWriter) {
+	w.Header()["Cache-Control"] = noStore
 	w.Header()["Content-Length"] = []string{"0"}
 	w.WriteHeader(http.StatusAccepted)
 }

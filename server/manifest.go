@@ -13,58 +13,57 @@ import (
 )
 
 func getManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	d, err := q.repo.Stat(r.Context(), q.ref)
+	m, err := fetch(r, q)
 	if err != nil {
 		return err
 	}
-	accept := parseAccept(r.Header["Accept"])
-	if !accept.takes(d.MediaType) {
-		if d, err = substitute(r, q, d, accept); err != nil {
+	if accept := parseAccept(r.Header["Accept"]); !accept.takes(m.MediaType) {
+		if m, err = substitute(r, q, m.Descriptor, accept); err != nil {
 			return err
 		}
 	}
-	etag := `"` + d.Digest.String() + `"`
+	etag := `"` + m.Digest.String() + `"`
 	h := w.Header()
-	setContent(h, d.Digest, etag, cacheRevalidate)
+	setContent(h, m.Digest, etag, cacheRevalidate)
 	if matches(r.Header.Get("If-None-Match"), etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	if r.Method == http.MethodHead {
-		h["Content-Type"] = []string{d.MediaType}
-		h["Content-Length"] = []string{strconv.FormatInt(d.Size, 10)}
-		w.WriteHeader(http.StatusOK)
-		return nil
-	}
-	m, err := q.repo.Manifest(r.Context(), customhouse.Ref{Digest: d.Digest})
-	if err != nil {
-		h.Del("Docker-Content-Digest")
-		h.Del("Etag")
-		return err
-	}
-	writeBody(w, http.StatusOK, m.MediaType, m.Bytes)
+	h["Content-Type"] = []string{m.MediaType}
+	h["Content-Length"] = []string{strconv.FormatInt(m.Size, 10)}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(m.Bytes) // a client that has gone is no error of ours
 	return nil
+}
+
+// fetch returns the manifest that is asked for, without its bytes where only its head is.
+func fetch(r *http.Request, q admitted) (m registry.Manifest, err error) {
+	if r.Method == http.MethodHead {
+		m.Descriptor, err = q.repo.Stat(r.Context(), q.ref)
+		return m, err
+	}
+	return q.repo.Manifest(r.Context(), q.ref)
 }
 
 // substitute finds what a client gets that does not take an index: the image for linux/amd64, as old Docker clients
 // expect from a tag. By digest there is nothing that could stand for another.
-func substitute(r *http.Request, q admitted, d customhouse.Descriptor, accept accepts) (customhouse.Descriptor, error) {
+func substitute(r *http.Request, q admitted, d customhouse.Descriptor, accept accepts) (registry.Manifest, error) {
 	refused := customhouse.Errorf(customhouse.ManifestUnknown, "the manifest is there, but Accept does not list its type").
 		WithDetail(map[string]string{"reference": q.ref.String(), "mediaType": d.MediaType})
 	if q.ref.Tag.IsZero() || !registry.IsIndex(d.MediaType) {
-		return d, refused
+		return registry.Manifest{}, refused
 	}
-	m, err := q.repo.Manifest(r.Context(), customhouse.Ref{Digest: d.Digest})
+	index, err := q.repo.Manifest(r.Context(), customhouse.Ref{Digest: d.Digest})
 	if err != nil {
-		return d, err
+		return index, err
 	}
-	child, err := m.Child(func(c customhouse.Descriptor, os, architecture string) bool {
+	child, err := index.Child(func(c customhouse.Descriptor, os, architecture string) bool {
 		return os == "linux" && architecture == "amd64" && accept.takes(c.MediaType)
 	})
 	if err != nil {
-		return d, refused
+		return registry.Manifest{}, refused
 	}
-	return q.repo.Stat(r.Context(), customhouse.Ref{Digest: child})
+	return q.repo.Manifest(r.Context(), customhouse.Ref{Digest: child})
 }
 
 // accepts is the media types that a client takes; empty is all.
@@ -141,7 +140,7 @@ func manifestTooLarge() error {
 
 func deleteManifest(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	if !st.Delete {
-		return deletesOff()
+		return deletesOff("GET", "HEAD", "PUT")
 	}
 	var err error
 	if q.ref.Tag.IsZero() {

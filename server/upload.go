@@ -140,6 +140,7 @@ func cancelUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) 
 	if err := q.theUpload().Cancel(r.Context()); err != nil {
 		return err
 	}
+	w.Header()["Cache-Control"] = noStore
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

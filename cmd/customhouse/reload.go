@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
-	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,7 +27,7 @@ func (h *house) reload(ctx context.Context, c *config.Config) {
 	defer signal.Stop(hup)
 	ticks := time.NewTicker(lookEvery)
 	defer ticks.Stop()
-	applied := h.look(c)
+	applied := h.seen
 	last := applied
 	for {
 		asked := false
@@ -39,9 +39,9 @@ func (h *house) reload(ctx context.Context, c *config.Config) {
 		case <-ticks.C:
 		}
 		now := h.look(c)
-		settled := slices.Equal(now, last)
+		settled := maps.Equal(now, last)
 		last = now
-		if !asked && (!settled || slices.Equal(now, applied)) {
+		if !asked && (!settled || maps.Equal(now, applied)) {
 			continue
 		}
 		applied = now
@@ -52,27 +52,32 @@ func (h *house) reload(ctx context.Context, c *config.Config) {
 		}
 		c = next
 		applied = h.look(c)
+		for name := range applied {
+			if before, ok := now[name]; ok {
+				applied[name] = before // what has changed since then is to be read again
+			}
+		}
 		h.log.Info("the configuration was read again")
 	}
 }
 
-// look returns what tells whether the files of a configuration have changed.
-func (h *house) look(c *config.Config) []string {
-	var seen []string
+// look returns, by file, what tells whether the files of a configuration have changed.
+func (h *house) look(c *config.Config) map[string]string {
+	seen := map[string]string{}
 	for _, name := range []string{h.settings.file, c.TLS.Certificate, c.TLS.Key, c.Token.Key} {
 		if name == "" {
 			continue
 		}
 		info, err := os.Stat(name)
 		if err != nil {
-			seen = append(seen, name+": "+err.Error())
+			seen[name] = err.Error()
 			continue
 		}
 		inode := uint64(0)
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			inode = st.Ino
 		}
-		seen = append(seen, fmt.Sprintf("%s %d %d %d", name, info.Size(), info.ModTime().UnixNano(), inode))
+		seen[name] = fmt.Sprintf("%d %d %d", info.Size(), info.ModTime().UnixNano(), inode)
 	}
 	return seen
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -67,6 +68,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	lines := newLineWriter(stderr)
 	defer lines.Close()
 	h := newHouse(s, lines, c.Log)
+	h.seen = h.look(c)
 	if err := h.open(ctx, c); err != nil {
 		return errors.Join(err, h.close())
 	}
@@ -84,7 +86,8 @@ type house struct {
 	index     *index.DB
 	parts     parts
 	server    *server.Server
-	certs     *certificates // nil without TLS
+	certs     *certificates     // nil without TLS
+	seen      map[string]string // the files of the configuration as they were when it was read
 	newlyMade customhouse.Secret
 }
 
@@ -102,7 +105,7 @@ func newHouse(s *settings, lines io.Writer, l config.Log) *house {
 
 // open opens the data folder and builds the server.
 func (h *house) open(ctx context.Context, c *config.Config) (err error) {
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+	if err := makeFolder(c.Data); err != nil {
 		return withHint(fmt.Errorf("make the data folder: %w", err), "name another folder with --data")
 	}
 	if h.lock, err = lockFolder(c.Data); err != nil {
@@ -253,6 +256,25 @@ func (h *house) greet(stdout io.Writer, addr string, c *config.Config) {
 			addr, adminAccount, string(h.newlyMade))
 	}
 	h.log.Info("listening", "address", scheme+"://"+addr, "data", c.Data, "version", buildVersion())
+}
+
+// makeFolder makes a folder and those above it that are missing, so that a loss of power does not take them back.
+func makeFolder(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(path, 0o700) // it is there, or the error says why not
+	}
+	parent := filepath.Dir(path)
+	if err := makeFolder(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func indexFile(data string) string { return filepath.Join(data, "index.db") }
