@@ -46,17 +46,15 @@ func expanded(re *syntax.Regexp) int {
 	if re.Op == syntax.OpLiteral {
 		size = len(re.Rune)
 	}
+	times := 1
+	if re.Op == syntax.OpRepeat {
+		size, times = 0, max(re.Min, re.Max, 1)
+	}
 	for _, sub := range re.Sub {
 		size += expanded(sub)
 	}
-	if re.Op == syntax.OpRepeat {
-		size *= max(re.Min, re.Max, 1)
-	}
-	return min(size, maxPolicySize) // no overflow, however deep
+	return min(size*times, maxPolicySize) // no overflow, however deep
 }
-
-// maxCompiled is how many expressions a regex with placeholders remembers.
-const maxCompiled = 1024
 
 func compileRegex(s string) (*regex, error) {
 	r := &regex{}
