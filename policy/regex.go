@@ -56,6 +56,9 @@ func expanded(re *syntax.Regexp) int {
 	return min(size*times, maxPolicySize) // no overflow, however deep
 }
 
+// maxCompiled is how many expressions a regex with placeholders remembers.
+const maxCompiled = 1024
+
 func compileRegex(s string) (*regex, error) {
 	r := &regex{}
 	start := 0
