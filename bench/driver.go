@@ -176,7 +176,7 @@ func (d *driver) measure(ctx context.Context, s scenario, t *target, pid int) ce
 		flush()
 		awaitQuiet(ctx, d.patience)
 		if s.settle {
-			warmMemory(expectedBytes(all, d.duration))
+			go newWarmMemory(expectedBytes(all, d.duration)).release(d.duration)
 		}
 		l := load{addr: t.addr, clients: s.clients, duration: d.duration, op: w.op, settle: s.settle, pid: pid}
 		one, err := l.run(ctx)

@@ -151,16 +151,35 @@ func childAttr() *syscall.SysProcAttr {
 // flush writes all dirty pages to disk, so that one measurement does not pay for the one before.
 func flush() { syscall.Sync() }
 
-// warmMemory touches n bytes of memory, or half of what is free, and gives them back. A virtual machine may have lent
-// free memory to its host, and gets it back page by page, at a cost that would otherwise be that of whoever writes first.
-func warmMemory(n int64) {
+// warmMemory is memory that this process has touched, to be given back while a server fills the page cache. A virtual
+// machine lends its free memory to the host within a moment, and gets it back page by page, at a cost that would be that
+// of whoever writes.
+type warmMemory [][]byte
+
+const warmChunk = 16 << 20
+
+// newWarmMemory takes n bytes, or less if half of what is free is less.
+func newWarmMemory(n int64) warmMemory {
 	var info syscall.Sysinfo_t
 	if err := syscall.Sysinfo(&info); err != nil {
-		return
+		return nil
 	}
 	n = min(n, int64(info.Freeram)*int64(info.Unit)/2)
-	b, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_POPULATE)
-	if err == nil {
-		syscall.Munmap(b)
+	var m warmMemory
+	for ; n > 0; n -= warmChunk {
+		b, err := syscall.Mmap(-1, 0, warmChunk, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_POPULATE)
+		if err != nil {
+			break
+		}
+		m = append(m, b)
+	}
+	return m
+}
+
+// release gives the memory back, evenly over d.
+func (m warmMemory) release(d time.Duration) {
+	for _, b := range m {
+		syscall.Munmap(b) // what stays mapped is only missing from the page cache
+		time.Sleep(d / time.Duration(len(m)))
 	}
 }

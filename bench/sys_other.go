@@ -34,4 +34,8 @@ func pinSelf([]int) error             { return nil }
 func cpuTime(int) time.Duration       { return 0 }
 func childAttr() *syscall.SysProcAttr { return nil }
 func flush()                          {}
-func warmMemory(int64)                {}
+
+type warmMemory struct{}
+
+func newWarmMemory(int64) warmMemory     { return warmMemory{} }
+func (warmMemory) release(time.Duration) {}

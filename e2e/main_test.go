@@ -73,10 +73,12 @@ func needRoot(t *testing.T) {
 // needLong ends a test whose program takes minutes to build, unless CUSTOMHOUSE_LONG=1 asks for it.
 func needLong(t *testing.T) {
 	t.Helper()
-	if os.Getenv("CUSTOMHOUSE_LONG") != "1" {
+	if !isLong() {
 		t.Skip("long: run make test-long")
 	}
 }
+
+func isLong() bool { return os.Getenv("CUSTOMHOUSE_LONG") == "1" }
 
 func missing(t *testing.T, what string) {
 	t.Helper()

@@ -111,6 +111,7 @@ type process struct {
 	all    output // stdout and stderr
 	exited chan struct{}
 	err    error // of Wait, once exited is closed
+	killed bool  // by the test: how it ended says nothing
 }
 
 // start runs a daemon until stop is called or the test ends, and shows what it wrote if the test failed.
@@ -162,6 +163,9 @@ func (p *process) stop() error {
 	defer syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	select {
 	case <-p.exited:
+		if p.killed {
+			return nil
+		}
 		return p.err
 	default:
 	}
@@ -174,6 +178,13 @@ func (p *process) stop() error {
 	case <-time.After(stopTime):
 		return errors.New("still running after SIGTERM and " + stopTime.String())
 	}
+}
+
+// kill ends the process as a crash would.
+func (p *process) kill() {
+	p.killed = true
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.exited
 }
 
 // shortDir is t.TempDir with a name short enough for a socket in it, and for podman's taste.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 )
 
@@ -27,8 +28,15 @@ func serve(t *testing.T, config string) *server {
 // serveData starts customhouse on a free port and a given data folder.
 func serveData(t *testing.T, data string, args ...string) *server {
 	t.Helper()
-	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data}, args...)
-	p := start(t, binary, args, []string{"HOME=" + t.TempDir()})
+	return serveUnder(t, nil, data, args...)
+}
+
+// serveUnder is serveData with a command line before that of customhouse, which it must become in the end.
+func serveUnder(t *testing.T, wrapper []string, data string, args ...string) *server {
+	t.Helper()
+	line := append(slices.Clone(wrapper), binary, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	line = append(line, args...)
+	p := start(t, line[0], line[1:], []string{"HOME=" + t.TempDir()})
 	var match []string
 	p.await(t, func() bool {
 		match = listening.FindStringSubmatch(p.stdout.String())

@@ -13,8 +13,7 @@ func TestS83_RegexBombs(t *testing.T) {
 	rule := func(name string) policy.Rule {
 		return policy.Rule{Match: policy.Match{Name: &name}, Actions: []customhouse.Action{customhouse.All}}
 	}
-	for _, bomb := range []string{"/a{999}a{999}/", "/" + strings.Repeat("a{999}", 500) + "/", "/((a{30}){30}){30}/",
-		"/${account}b{500}c{600}/"} {
+	for _, bomb := range []string{"/a{999}a{999}/", "/" + strings.Repeat("a{999}", 500) + "/", "/${account}b{500}c{600}/"} {
 		if _, err := policy.Compile([]policy.Rule{rule(bomb)}); err == nil || !strings.Contains(err.Error(), "expands to more than") {
 			t.Errorf("Compile(%.30s) = %v, want that it expands too much", bomb, err)
 		}

@@ -12,7 +12,7 @@ import (
 const (
 	stall      = 30 * time.Second // without enough progress
 	minRate    = 1 << 10          // bytes per second
-	writeChunk = 256 << 10        // bytes between two looks at the clock when writing
+	writeChunk = 1 << 20          // bytes between two looks at the clock when writing
 	readChunk  = int64(stall/time.Second) * minRate
 )
 

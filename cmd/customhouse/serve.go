@@ -26,6 +26,7 @@ import (
 	"customhouse/server"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 func serveCommand() *cobra.Command {
@@ -173,7 +174,7 @@ func (h *house) close() error {
 
 // run serves until ctx ends and then lets the requests under way end.
 func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	listener, err := (&net.ListenConfig{Control: dropStalled}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return withHint(fmt.Errorf("listen: %w", err), "choose another address with --listen")
 	}
@@ -208,6 +209,18 @@ func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) err
 	h.drain(hs, c.Drain)
 	<-served
 	return nil
+}
+
+// stalledTime is how long a client may take nothing of what is sent to it.
+const stalledTime = time.Minute
+
+// dropStalled makes the kernel end connections whose client takes nothing: sendfile does not come back to tell of
+// progress (tcp(7), TCP_USER_TIMEOUT). Connections inherit it from the listener.
+func dropStalled(_, _ string, c syscall.RawConn) error {
+	var err error
+	return errors.Join(c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stalledTime.Milliseconds()))
+	}), err)
 }
 
 // drain ends the server: at once for who asks anew, in time for the requests under way, immediately at a second signal.
