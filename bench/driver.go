@@ -176,7 +176,7 @@ func (d *driver) measure(ctx context.Context, s scenario, t *target, pid int) ce
 		flush()
 		awaitQuiet(ctx, d.patience)
 		if s.settle {
-			go newWarmMemory(expectedBytes(all, d.duration)).release(d.duration)
+			defer warmMemory(expectedBytes(all, d.duration))()
 		}
 		l := load{addr: t.addr, clients: s.clients, duration: d.duration, op: w.op, settle: s.settle, pid: pid}
 		one, err := l.run(ctx)
@@ -199,10 +199,10 @@ func (d *driver) measure(ctx context.Context, s scenario, t *target, pid int) ce
 	return cell{result: median}
 }
 
-// expectedBytes guesses how much the next round will push: somewhat more than those before, or 1 GB/s.
+// expectedBytes guesses how much page cache the next round will fill: half as much again as the one before, or 1.2 GB/s.
 func expectedBytes(before []result, d time.Duration) int64 {
 	if len(before) == 0 {
-		return int64(1e9 * d.Seconds())
+		return int64(1.2e9 * d.Seconds())
 	}
-	return before[len(before)-1].bytes*5/4 + 64<<20
+	return before[len(before)-1].bytes*3/2 + 256<<20
 }

@@ -151,35 +151,23 @@ func childAttr() *syscall.SysProcAttr {
 // flush writes all dirty pages to disk, so that one measurement does not pay for the one before.
 func flush() { syscall.Sync() }
 
-// warmMemory is memory that this process has touched, to be given back while a server fills the page cache. A virtual
-// machine lends its free memory to the host within a moment, and gets it back page by page, at a cost that would be that
-// of whoever writes.
-type warmMemory [][]byte
-
-const warmChunk = 16 << 20
-
-// newWarmMemory takes n bytes, or less if half of what is free is less.
-func newWarmMemory(n int64) warmMemory {
+// warmMemory makes sure that n bytes of free memory, or half of what is free if that is less, really are the machine's,
+// until cool is called. A virtual machine lends free memory to its host in whole blocks and gets it back page by page, at
+// a cost that would be that of whoever writes to files. So this touches memory, keeps a page here and there, which keeps
+// the blocks, and gives the rest back.
+func warmMemory(n int64) (cool func()) {
+	const keepEach, page = 1 << 20, 4 << 10
 	var info syscall.Sysinfo_t
 	if err := syscall.Sysinfo(&info); err != nil {
-		return nil
+		return func() {}
 	}
 	n = min(n, int64(info.Freeram)*int64(info.Unit)/2)
-	var m warmMemory
-	for ; n > 0; n -= warmChunk {
-		b, err := syscall.Mmap(-1, 0, warmChunk, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_POPULATE)
-		if err != nil {
-			break
-		}
-		m = append(m, b)
+	b, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_POPULATE)
+	if err != nil {
+		return func() {}
 	}
-	return m
-}
-
-// release gives the memory back, evenly over d.
-func (m warmMemory) release(d time.Duration) {
-	for _, b := range m {
-		syscall.Munmap(b) // what stays mapped is only missing from the page cache
-		time.Sleep(d / time.Duration(len(m)))
+	for i := page; i < len(b); i += keepEach {
+		syscall.Madvise(b[i:min(i+keepEach-page, len(b))], syscall.MADV_DONTNEED) // an error only leaves less memory free
 	}
+	return func() { syscall.Munmap(b) }
 }

@@ -34,8 +34,4 @@ func pinSelf([]int) error             { return nil }
 func cpuTime(int) time.Duration       { return 0 }
 func childAttr() *syscall.SysProcAttr { return nil }
 func flush()                          {}
-
-type warmMemory struct{}
-
-func newWarmMemory(int64) warmMemory     { return warmMemory{} }
-func (warmMemory) release(time.Duration) {}
+func warmMemory(int64) func()         { return func() {} }

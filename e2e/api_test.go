@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -185,12 +184,7 @@ func (a *api) wantBlob(repo string, content []byte) error {
 // bytesOf returns size bytes that depend on what.
 func bytesOf(size int, what ...any) []byte {
 	b := make([]byte, size)
-	source := rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, what...)))
-	i := 0
-	for ; i+8 <= size; i += 8 {
-		binary.LittleEndian.PutUint64(b[i:], source.Uint64())
-	}
-	source.Read(b[i:])
+	rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, what...))).Read(b)
 	return b
 }
 

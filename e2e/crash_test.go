@@ -126,7 +126,7 @@ func (c *crashRound) pusher(n int, r *rand.Rand) error {
 			size := 4<<10 << r.IntN(12) // 4 KiB to 8 MiB
 			content := bytesOf(size, c.round, n, i, part)
 			digest := sha256sum(content)
-			err := c.do2(digest, []string{img.repo + "/blobs/" + digest}, func() error {
+			err := c.ledger.do(digest, []string{img.repo + "/blobs/" + digest}, func() error {
 				if r.IntN(2) == 0 {
 					return c.pushChunked(img.repo, content, max(size/3, 1<<10))
 				}
@@ -139,7 +139,7 @@ func (c *crashRound) pusher(n int, r *rand.Rand) error {
 		}
 		img.manifest = manifest(img.blobs...)
 		digest := sha256sum(img.manifest)
-		err := c.do2(digest, img.manifestPaths(), func() error {
+		err := c.ledger.do(digest, img.manifestPaths(), func() error {
 			return c.putManifest(img.repo, img.tag, img.manifest)
 		})
 		if err != nil {
@@ -156,10 +156,6 @@ func (c *crashRound) pusher(n int, r *rand.Rand) error {
 	}
 }
 
-func (c *crashRound) do2(outcome string, paths []string, request func() error) error {
-	return c.ledger.do(outcome, paths, request)
-}
-
 func (i image) manifestPaths() []string {
 	return []string{i.repo + "/manifests/" + i.tag, i.repo + "/manifests/" + sha256sum(i.manifest)}
 }
@@ -168,7 +164,7 @@ func (i image) manifestPaths() []string {
 func (c *crashRound) deleter() error {
 	for img := range c.deletable {
 		remove := func(path string, also ...string) error {
-			return c.do2("", append(also, path), func() error {
+			return c.ledger.do("", append(also, path), func() error {
 				_, err := c.expect(202, "DELETE", "/v2/"+path, nil)
 				return err
 			})
@@ -191,7 +187,7 @@ func (c *crashRound) mounter() error {
 	for img := range c.mountable {
 		for _, b := range img.blobs {
 			digest := sha256sum(b)
-			err := c.do2(digest, []string{"acc/mounter/blobs/" + digest}, func() error {
+			err := c.ledger.do(digest, []string{"acc/mounter/blobs/" + digest}, func() error {
 				_, err := c.expect(201, "POST", "/v2/acc/mounter/blobs/uploads/?mount="+digest+"&from="+img.repo, nil)
 				return err
 			})

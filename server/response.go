@@ -74,18 +74,16 @@ func (w *response) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// copyFrom sends n bytes of src chunk by chunk. Where src is a file they go out by sendfile.
+// copyFrom sends n bytes of src, after WriteHeader, chunk by chunk. Where src is a file they go out by sendfile.
 func (w *response) copyFrom(src io.Reader, n int64) error {
-	for n > 0 {
-		w.extend()
+	for {
 		sent, err := io.CopyN(w.ResponseWriter, src, min(n, writeChunk))
 		w.bytes += sent
-		n -= sent
-		if err != nil {
+		if n -= sent; n == 0 || err != nil {
 			return err
 		}
+		w.extend()
 	}
-	return nil
 }
 
 // progressBody is a request's body that must come at minRate.

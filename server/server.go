@@ -24,7 +24,7 @@ type State struct {
 	Delete   bool     // whether content and tags can be deleted at all
 	Service  string   // the audience of tokens
 	Realm    RealmURL // how clients reach the token endpoint
-	Requests bool     // whether each request is logged
+	Requests bool     // whether each request is logged, not those alone that were refused or failed
 }
 
 type state struct {
@@ -189,9 +189,11 @@ func health(w http.ResponseWriter, r *http.Request, err error) error {
 // access writes the line of a request.
 func (st *state) access(w *response, r *http.Request, start time.Time) {
 	level := slog.LevelInfo
-	if w.status >= http.StatusInternalServerError || w.broken {
+	refused := w.status == http.StatusForbidden || w.status == http.StatusTooManyRequests
+	switch {
+	case w.status >= http.StatusInternalServerError || w.broken:
 		level = slog.LevelError
-	} else if !st.Requests || w.quiet {
+	case w.quiet || !st.Requests && !refused:
 		return
 	}
 	if !st.log.Enabled(r.Context(), level) {
