@@ -176,7 +176,7 @@ func (d *driver) measure(ctx context.Context, s scenario, t *target, pid int) ce
 		flush()
 		awaitQuiet(ctx, d.patience)
 		if s.settle {
-			defer warmMemory(expectedBytes(all, d.duration))()
+			defer warmMemory(expectedBytes(all, d.duration))() // cooled after all rounds: its pages stay for the next
 		}
 		l := load{addr: t.addr, clients: s.clients, duration: d.duration, op: w.op, settle: s.settle, pid: pid}
 		one, err := l.run(ctx)

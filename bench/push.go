@@ -8,16 +8,16 @@ func pushBlobs(size func(*target) int64) workload {
 		if err != nil {
 			return work{}, err
 		}
-		blobs := newSource(size(t))
+		source := newSource(size(t))
 		push := func(c *conn, _ int) error {
-			b, err := blobs.next()
+			b, err := source.next()
 			if err != nil {
 				return err
 			}
 			return c.pushBlob(repoPush, auth, b)
 		}
 		verify := func(ctx context.Context) error {
-			b, err := blobs.next()
+			b, err := source.next()
 			if err != nil {
 				return err
 			}

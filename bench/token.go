@@ -102,23 +102,6 @@ func (e *tokenEndpoint) authorize(ctx context.Context, scopes ...string) (string
 	return bearer(answer.Token).authorize(ctx)
 }
 
-// accept is what manifests are asked for with, as a header line.
-const accept = "Accept: " + customhouse.MediaTypeImageManifest + ", " + customhouse.MediaTypeImageIndex + ", " +
-	customhouse.MediaTypeDockerManifest + ", " + customhouse.MediaTypeDockerList + "\r\n"
-
-// httpGet asks for a URL with the ordinary client; auth is a header line or "".
-func httpGet(ctx context.Context, url, auth string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(auth + accept) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		req.Header.Set(name, value)
-	}
-	return http.DefaultClient.Do(req)
-}
-
 // Issuer and service in the tokens of a signer.
 const (
 	issuer  = "bench"

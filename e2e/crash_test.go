@@ -123,7 +123,7 @@ func (c *crashRound) pusher(n int, r *rand.Rand) error {
 			img.tag = fmt.Sprintf("v%d-%d", c.round, i)
 		}
 		for part := range 2 {
-			size := 4<<10 << r.IntN(12) // 4 KiB to 8 MiB
+			size := 4 << 10 << r.IntN(12) // 4 KiB to 8 MiB
 			content := bytesOf(size, c.round, n, i, part)
 			digest := sha256sum(content)
 			err := c.ledger.do(digest, []string{img.repo + "/blobs/" + digest}, func() error {

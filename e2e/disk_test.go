@@ -102,9 +102,11 @@ func diskFull(t *testing.T, reserve string) {
 			}
 		}
 		ballast := filepath.Join(s.inside(data), "ballast")
-		if reserve == "0B" { // and now the last byte of it
-			fill(t, ballast)
+		keep := int64(3 << 20)
+		if reserve == "0B" {
+			keep = 0
 		}
+		fill(t, ballast, keep)
 		for range 5 {
 			got, err := a.do("POST", "/v2/acc/full/blobs/uploads/?digest="+sha256sum(chunk), nil, bytes.NewReader(chunk))
 			must(t, err, got.full())
@@ -134,13 +136,13 @@ func diskFull(t *testing.T, reserve string) {
 	must(t, s.stop())
 }
 
-// fill writes a file until the disk is full.
-func fill(t *testing.T, path string) {
+// fill writes a file until no more than keep bytes are left on the disk.
+func fill(t *testing.T, path string, keep int64) {
 	t.Helper()
 	f, err := os.Create(path)
 	must(t, err)
 	defer f.Close()
-	for size := 1 << 20; size > 0; {
+	for size := 1 << 20; size > 0 && free(t, path) > keep; {
 		if n, err := f.Write(make([]byte, size)); err != nil && n == 0 {
 			size /= 2
 		}
@@ -232,4 +234,3 @@ func awaitStatus(t *testing.T, a *api, path string, status int, limit time.Durat
 	}
 	t.Fatalf("GET %s = %d, %v after %s; want %d", path, got.status, err, limit, status)
 }
-

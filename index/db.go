@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"customhouse"
@@ -78,6 +79,7 @@ func Open(ctx context.Context, file string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the index: %w", err), read.Close(), write.Close())
 	}
+	makeRoom(file + "-wal")
 	changes := newChanges()
 	return &DB{
 		now: opts.Now, log: opts.Log, read: read, writer: w,
@@ -92,6 +94,21 @@ func private(file string) error {
 		return err
 	}
 	return f.Close()
+}
+
+// logRoom is about how far the write-ahead log grows before SQLite moves its pages and begins it anew, in bytes.
+const logRoom = 4 << 20
+
+// makeRoom takes room on the disk for the write-ahead log before there is need of it, so that deleting goes on when the
+// disk is full. A file system that cannot do that does without.
+func makeRoom(log string) {
+	f, err := os.OpenFile(log, os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	const keepSize = 1 // FALLOC_FL_KEEP_SIZE, fallocate(2)
+	_ = syscall.Fallocate(int(f.Fd()), keepSize, 0, logRoom)
 }
 
 func connect(file string, pragmas ...string) (*sql.DB, error) {

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -187,7 +188,8 @@ func (p Repository) DeleteTag(ctx context.Context, tag customhouse.Tag) error {
 	return err
 }
 
-// maxReferrersPage is about how many bytes of descriptors a page of referrers has: with annotations they may be large.
+// maxReferrersPage is how many bytes of JSON a page of referrers has at the most, unless it is a single one: with
+// annotations they may be large, and clients read 4 MiB.
 const maxReferrersPage = 3 << 20
 
 // Referrers returns, in the order of their digests, up to n manifests after the given digest whose subject is d, those of
@@ -201,13 +203,15 @@ func (p Repository) Referrers(ctx context.Context, d customhouse.Digest, artifac
 			return found, false, err
 		}
 		for _, m := range batch {
-			if len(found) == n || size > maxReferrersPage {
+			b, err := json.Marshal(m)
+			if err != nil {
+				return nil, false, err
+			}
+			size += len(b)
+			if len(found) == n || len(found) > 0 && size > maxReferrersPage {
 				return found, true, nil
 			}
 			found = append(found, m)
-			for k, v := range m.Annotations {
-				size += len(k) + len(v)
-			}
 		}
 		after = batch[len(batch)-1].Digest
 	}

@@ -65,6 +65,7 @@ func parseManifest(contentType string, body []byte, foreignLayers bool) (parsed,
 	}
 	if s := f.child("subject"); s != nil {
 		m.subject = s.descriptor().Digest
+		s.noURLs()
 		f.err(s)
 	}
 	if sh.config {
@@ -74,6 +75,7 @@ func parseManifest(contentType string, body []byte, foreignLayers bool) (parsed,
 			return parsed{}, f.bad
 		}
 		d := c.descriptor()
+		c.noURLs()
 		f.err(c)
 		m.blobs = append(m.blobs, d)
 		if m.artifactType == "" {
@@ -82,18 +84,16 @@ func parseManifest(contentType string, body []byte, foreignLayers bool) (parsed,
 	}
 	for _, c := range f.children(sh.list) {
 		d := c.descriptor()
-		urls := c.list("urls")
-		f.err(c)
-		switch {
-		case sh.list == "manifests":
-			m.children = append(m.children, d)
-		case foreignLayers && len(urls) > 0 && isForeign(d.MediaType):
+		if foreignLayers && sh.list == "layers" && isForeign(d.MediaType) && len(c.list("urls")) > 0 {
+			f.err(c)
 			continue // its bytes are elsewhere
-		default:
-			m.blobs = append(m.blobs, d)
 		}
-		if len(urls) > 0 {
-			f.fail("%s.urls: content outside of the registry is not accepted", c.path)
+		c.noURLs()
+		f.err(c)
+		if sh.list == "manifests" {
+			m.children = append(m.children, d)
+		} else {
+			m.blobs = append(m.blobs, d)
 		}
 	}
 	return m, f.bad
@@ -121,7 +121,7 @@ func shapeOf(m *parsed, contentType string, o map[string]any) (shape, error) {
 		}
 	}
 	for key := range o {
-		for _, field := range append([]string{"mediaType", "schemaVersion", "artifactType", "subject"}, structural...) {
+		for _, field := range append([]string{"mediaType", "schemaVersion", "artifactType", "subject", "annotations"}, structural...) {
 			if key != field && strings.EqualFold(key, field) {
 				return sh, invalid("key %q differs from %q in case only", key, field)
 			}
@@ -242,10 +242,17 @@ func (f *fields) children(key string) []*fields {
 	return all
 }
 
+// noURLs refuses a descriptor of content that lies elsewhere.
+func (f *fields) noURLs() {
+	if len(f.list("urls")) > 0 {
+		f.fail("%s.urls: content outside of the registry is not accepted", f.path)
+	}
+}
+
 // descriptor reads the object as a descriptor.
 func (f *fields) descriptor() customhouse.Descriptor {
 	for key := range f.object {
-		for _, field := range []string{"mediaType", "digest", "size", "urls", "data"} {
+		for _, field := range []string{"mediaType", "digest", "size", "urls", "data", "platform", "artifactType", "annotations"} {
 			if key != field && strings.EqualFold(key, field) {
 				f.fail("%s: key %q differs from %q in case only", f.path, key, field)
 			}

@@ -103,8 +103,8 @@ func (r *Registry) Repository(name customhouse.Repo) Repository { return Reposit
 func (r *Registry) Repositories(ctx context.Context, after string, n int, visible func(customhouse.Repo) bool) (names []string, more bool, err error) {
 	const chunk = 1000
 	names = []string{}
-	for {
-		batch, err := r.index.Repos(ctx, after, min(chunk, n-len(names)+1))
+	for size := min(n+1, chunk); ; size = min(2*size, chunk) { // the more is hidden, the more is read at once
+		batch, err := r.index.Repos(ctx, after, size)
 		if err != nil || len(batch) == 0 {
 			return names, false, err
 		}

@@ -87,9 +87,10 @@ func (u Upload) append(ctx context.Context, s *session, offset, length int64, bo
 		return err
 	}
 	hashing := &hashingReader{r: body, hash: s.hash}
+	s.hash = nil // it sees bytes that may not reach the store
 	n, err := r.store.Append(ctx, u.id, s.size, hashing)
-	if n < hashing.n {
-		s.hash = nil // it has seen bytes that did not reach the store
+	if n == hashing.n {
+		s.hash = hashing.hash
 	}
 	s.size += n
 	if errors.Is(err, errTooLarge) {
@@ -192,7 +193,8 @@ func (u Upload) exclusively(ctx context.Context, do func(*session) error) error 
 // remove forgets the upload, also when the client has gone. What it cannot remove now, Sweep removes.
 func (u Upload) remove(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	return errors.Join(u.p.r.index.EndUpload(ctx, u.id), u.p.r.store.Discard(ctx, u.id))
+	discarded := u.p.r.store.Discard(ctx, u.id) // first: where the disk is full, it makes room for the other
+	return errors.Join(discarded, u.p.r.index.EndUpload(ctx, u.id))
 }
 
 // resume makes the session hash what is there, reading it back where this process has not seen it.
@@ -322,7 +324,8 @@ func (h *hashingReader) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p)
 	h.hash.Write(p[:n])
 	h.n += int64(n)
-	if err != nil && err != io.EOF && err != errTooLarge {
+	var known *customhouse.Error
+	if err != nil && err != io.EOF && err != errTooLarge && !errors.As(err, &known) {
 		err = customhouse.Errorf(customhouse.BlobUploadInvalid, "the content did not arrive whole").WithCause(err)
 	}
 	return n, err

@@ -117,6 +117,7 @@ func TestS5_MountNeedsPullOnSource(t *testing.T) {
 	people := map[string]person{"Basic": h.as("bob"), "token": h.with(h.token("bob", "repository:b/x:pull,push")), "token for both": h.with(both)}
 	for name, bob := range people {
 		t.Run(name, func(t *testing.T) {
+			bob := bob.in(t)
 			for i := range 70 {
 				from := []string{"&from=secret/y", "&from=secret/z", ""}[i%3]
 				secret := bob.do("POST", "/v2/b/x/blobs/uploads/?mount="+s.layerD+from, nil).want(http.StatusAccepted, "")
@@ -169,11 +170,11 @@ func TestMount(t *testing.T) {
 		"from in two spellings of one": {h.as("bob"), "b/q", "mount=" + s.layerD + "&from=a%2fapp", 201},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := test.who.do("POST", "/v2/"+test.repo+"/blobs/uploads/?"+test.query, nil).want(test.status, "")
+			a := test.who.in(t).do("POST", "/v2/"+test.repo+"/blobs/uploads/?"+test.query, nil).want(test.status, "")
 			if test.status == http.StatusCreated {
 				d := a.header.Get("Docker-Content-Digest")
 				a.wantHeader("Location", "/v2/"+test.repo+"/blobs/"+d)
-				h.as("admin").head("/v2/"+test.repo+"/blobs/"+d).want(http.StatusOK, "")
+				h.as("admin").in(t).head("/v2/"+test.repo+"/blobs/"+d).want(http.StatusOK, "")
 			}
 		})
 	}
@@ -319,6 +320,7 @@ func TestS8_CreateOnly(t *testing.T) {
 	}
 	for name, who := range people {
 		t.Run(name, func(t *testing.T) {
+			who, admin := who.in(t), admin.in(t)
 			for _, tag := range []string{"latest", "v1"} {
 				who.putManifest("a/app", tag, second).want(http.StatusForbidden, "DENIED")
 				who.putManifest("a/app", d+"?tag="+tag, second).want(http.StatusForbidden, "DENIED")

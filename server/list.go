@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -77,7 +78,10 @@ func referrers(_ *state, w http.ResponseWriter, r *http.Request, q admitted) err
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(struct {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // which would make annotations up to six times longer
+	err = encoder.Encode(struct {
 		SchemaVersion int                      `json:"schemaVersion"`
 		MediaType     string                   `json:"mediaType"`
 		Manifests     []customhouse.Descriptor `json:"manifests"`
@@ -93,7 +97,7 @@ func referrers(_ *state, w http.ResponseWriter, r *http.Request, q admitted) err
 	if more && len(found) > 0 {
 		link(w, q.repoPath()+"/referrers/"+q.ref.Digest.String(), filter, n, found[len(found)-1].Digest.String())
 	}
-	writeList(w, customhouse.MediaTypeImageIndex, body)
+	writeList(w, customhouse.MediaTypeImageIndex, body.Bytes())
 	return nil
 }
 

@@ -93,12 +93,15 @@ type progressBody struct {
 	since   int64 // bytes since the deadline was set
 }
 
-// watchBody sets the first deadline. It also bounds how long the server waits for the rest of a body that no handler
-// wants.
-func watchBody(w *response, r *http.Request) {
+// watchBody returns the request with a body that is watched, and sets the first deadline, which also bounds how long the
+// server waits for the rest of a body that no handler wants. It is a copy: by the type of the body in the original,
+// net/http decides whether to answer before that rest has come.
+func watchBody(w *response, r *http.Request) *http.Request {
 	b := &progressBody{ReadCloser: r.Body, control: w.control}
 	b.extend()
+	r = r.WithContext(r.Context())
 	r.Body = b
+	return r
 }
 
 func (b *progressBody) extend() {

@@ -93,7 +93,7 @@ func (q request) needs() []customhouse.Access {
 	}
 }
 
-// pullFrom is the need to pull from the repository that a mount names.
-func (q request) pullFrom() customhouse.Access {
-	return customhouse.Access{Type: customhouse.TypeRepository, Name: q.from.String(), Actions: pull}
+// pullFrom is the need to pull from a repository of which a blob is mounted.
+func pullFrom(repo customhouse.Repo) customhouse.Access {
+	return customhouse.Access{Type: customhouse.TypeRepository, Name: repo.String(), Actions: pull}
 }

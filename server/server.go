@@ -63,7 +63,7 @@ func (s *Server) ServeHTTP(inner http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	w := &response{ResponseWriter: inner, control: http.NewResponseController(inner), head: r.Method == http.MethodHead}
 	if r.ContentLength != 0 {
-		watchBody(w, r)
+		r = watchBody(w, r)
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -151,7 +151,7 @@ func (st *state) distribution(w *response, r *http.Request) error {
 func (st *state) admit(ctx context.Context, cred customhouse.Credential, q request) (gate.Grant, error) {
 	need := q.needs()
 	if !q.mount.IsZero() && !q.from.IsZero() && q.from != q.repo {
-		grant, err := st.Gate.Admit(ctx, cred, append(need, q.pullFrom())...)
+		grant, err := st.Gate.Admit(ctx, cred, append(need, pullFrom(q.from))...)
 		var refusal *gate.Refusal
 		if err == nil || !errors.As(err, &refusal) || refusal.Challenge != nil && refusal.Challenge.Error == gate.InsufficientScope {
 			return grant, err

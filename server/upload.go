@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -40,8 +41,8 @@ func beginUpload(st *state, w http.ResponseWriter, r *http.Request, q admitted) 
 	return nil
 }
 
-// mount tries to make a blob of another repository visible in this one. What the caller may not pull is treated as if it
-// were not there.
+// mount tries to make a blob of another repository visible in this one. What the caller, by policy and by token, may not
+// pull is treated as if it were not there.
 func mount(st *state, r *http.Request, q admitted) (bool, error) {
 	sources := []customhouse.Repo{q.from}
 	if q.from.IsZero() {
@@ -51,11 +52,11 @@ func mount(st *state, r *http.Request, q admitted) (bool, error) {
 		}
 		sources = sources[:0]
 		for _, name := range names {
-			if repo, err := customhouse.ParseRepo(name); err == nil && q.grant.Sees(repo) {
+			if repo, err := customhouse.ParseRepo(name); err == nil && q.grant.Allows(pullFrom(repo)) {
 				sources = append(sources, repo)
 			}
 		}
-	} else if q.from != q.repoName() && !q.grant.Allows(q.pullFrom()) {
+	} else if q.from != q.repoName() && !q.grant.Allows(pullFrom(q.from)) {
 		return false, nil
 	}
 	for _, from := range sources {
@@ -106,12 +107,12 @@ func getUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) err
 }
 
 func patchUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	offset, err := contentRange(r)
+	offset, body, err := contentRange(r)
 	if err != nil {
 		return err
 	}
 	u := q.theUpload()
-	size, err := u.Append(r.Context(), offset, r.ContentLength, r.Body)
+	size, err := u.Append(r.Context(), offset, r.ContentLength, body)
 	if err != nil {
 		return err
 	}
@@ -125,11 +126,11 @@ func putUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) err
 	if q.digest.IsZero() {
 		return customhouse.Errorf(customhouse.DigestInvalid, "the parameter digest is missing")
 	}
-	offset, err := contentRange(r)
+	offset, body, err := contentRange(r)
 	if err != nil {
 		return err
 	}
-	if err := q.theUpload().Finish(r.Context(), q.digest, offset, r.ContentLength, r.Body); err != nil {
+	if err := q.theUpload().Finish(r.Context(), q.digest, offset, r.ContentLength, body); err != nil {
 		return err
 	}
 	created(w, q.repoPath()+"/blobs/"+q.digest.String(), q.digest)
@@ -146,22 +147,47 @@ func cancelUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) 
 }
 
 // contentRange reads where a chunk goes: "first-last" as the distribution-spec writes it, or as RFC 9110 does. Without
-// the header a chunk goes to the end.
-func contentRange(r *http.Request) (offset int64, err error) {
+// the header a chunk goes to the end. The body is the request's, of the length that the header gives it.
+func contentRange(r *http.Request) (offset int64, body io.Reader, err error) {
 	values := r.Header["Content-Range"]
 	if len(values) == 0 {
-		return registry.AtEnd, nil
+		return registry.AtEnd, r.Body, nil
 	}
 	s, _, _ := strings.Cut(strings.TrimPrefix(values[0], "bytes "), "/")
 	first, last, dash := strings.Cut(s, "-")
 	start, err1 := parseOffset(first)
 	end, err2 := parseOffset(last)
 	if !dash || len(values) > 1 || err1 != nil || err2 != nil || end < start {
-		return 0, customhouse.Errorf(customhouse.RangeInvalid, "invalid Content-Range").WithDetail(slices.Clone(values))
+		return 0, nil, customhouse.Errorf(customhouse.RangeInvalid, "invalid Content-Range").WithDetail(slices.Clone(values))
 	}
-	if length := end - start + 1; r.ContentLength >= 0 && length != r.ContentLength {
-		return 0, customhouse.Errorf(customhouse.SizeInvalid, "Content-Range and Content-Length do not agree").
-			WithDetail(map[string]int64{"range": length, "length": r.ContentLength})
+	length := end - start + 1 // at most 2^63, which is negative and no body's length
+	if r.ContentLength < 0 && length > 0 {
+		return start, &exactReader{r: r.Body, want: length, left: length}, nil
 	}
-	return start, nil
+	if length != r.ContentLength {
+		return 0, nil, wrongLength(length)
+	}
+	return start, r.Body, nil
+}
+
+func wrongLength(want int64) error {
+	return customhouse.Errorf(customhouse.SizeInvalid, "the body has another length than Content-Range says").
+		WithDetail(map[string]int64{"range": want})
+}
+
+// exactReader reads a body whose length only Content-Range tells, and fails where it has another one.
+type exactReader struct {
+	r          io.Reader
+	want, left int64
+}
+
+func (e *exactReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p[:min(int64(len(p)), max(e.left, 1))]) // one byte tells whether there are more
+	if int64(n) > e.left {
+		return 0, wrongLength(e.want)
+	}
+	if e.left -= int64(n); err == io.EOF && e.left > 0 {
+		err = wrongLength(e.want)
+	}
+	return n, err
 }

@@ -89,7 +89,7 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 		return nil, err
 	}
 	var pair *tls.Certificate
-	if h.certs != nil && c.TLS.Enabled() {
+	if c.TLS.Enabled() {
 		if pair, err = loadPair(c.TLS); err != nil {
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if pair != nil {
+	if pair != nil && h.certs != nil {
 		h.certs.pair.Store(pair)
 	}
 	h.server.Swap(state)

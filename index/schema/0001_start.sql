@@ -52,7 +52,6 @@ create table upload (
 	updated   bigint not null
 ) without rowid;
 create index upload_account on upload (account);
-create index upload_updated on upload (updated);
 
 create table account (
 	name     text   primary key,
