@@ -151,7 +151,7 @@ func runAll(ctx context.Context, o options, chosen []scenario, size sizes, stdou
 	}
 	r.machine, r.primitives = describeMachine(), known
 	r.write(stdout)
-	if len(r.failures) > 0 {
+	if !r.complete() {
 		return errors.New("not everything could be measured")
 	}
 	return nil

@@ -42,6 +42,16 @@ func (r *report) fail(peer string, tokens bool, err error) {
 	r.failures = append(r.failures, fmt.Sprintf("%s, %s: %v", peer, modeName(tokens), err))
 }
 
+// complete tells whether everything that was to be measured has been.
+func (r *report) complete() bool {
+	for _, c := range r.cells {
+		if c.err != nil {
+			return false
+		}
+	}
+	return len(r.failures) == 0
+}
+
 func modeName(tokens bool) string {
 	if tokens {
 		return "tokens"

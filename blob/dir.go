@@ -28,6 +28,7 @@ var _ Store = (*Dir)(nil)
 type Dir struct {
 	root    string
 	reserve Reserve
+	space   space
 	names   sync.RWMutex // held whole while content is looked at and then moved by its name
 }
 
@@ -40,32 +41,15 @@ type Reserve struct {
 
 // OpenDir returns the store in the folder root, and makes what is missing of it.
 func OpenDir(root string, reserve Reserve) (*Dir, error) {
-	d := &Dir{root: root, reserve: reserve}
-	for _, name := range []string{"uploads", "quarantine", "blobs"} {
+	for _, name := range []string{"uploads", "quarantine", "blobs/" + string(customhouse.SHA256), "blobs/" + string(customhouse.SHA512)} {
 		if err := os.MkdirAll(filepath.Join(root, name), 0o700); err != nil {
 			return nil, fmt.Errorf("make the store: %w", err)
 		}
 	}
-	for _, a := range []customhouse.Algorithm{customhouse.SHA256, customhouse.SHA512} {
-		if err := makeFan(filepath.Join(root, "blobs", string(a))); err != nil {
-			return nil, fmt.Errorf("make the store: %w", err)
-		}
+	if err := errors.Join(syncDir(filepath.Join(root, "blobs")), syncDir(root)); err != nil {
+		return nil, fmt.Errorf("make the store: %w", err)
 	}
-	return d, errors.Join(syncDir(filepath.Join(root, "blobs")), syncDir(root))
-}
-
-// makeFan makes the 256 folders 00 to ff, once, so that a push never has a folder to make and to sync.
-func makeFan(dir string) error {
-	const last = "ff"
-	if _, err := os.Stat(filepath.Join(dir, last)); err == nil {
-		return nil
-	}
-	for i := range 256 {
-		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
-			return err
-		}
-	}
-	return syncDir(dir)
+	return &Dir{root: root, reserve: reserve}, nil
 }
 
 // path is where the content of d lies. Its parts are hexadecimal digits and the name of an algorithm: a Digest has no
@@ -118,7 +102,7 @@ func (s *Dir) Append(ctx context.Context, id string, offset int64, r io.Reader) 
 		}
 		read, readErr := r.Read(buf[:])
 		if read > 0 {
-			if err := s.roomFor(f, int64(read)); err != nil {
+			if err := s.roomFor(int64(read)); err != nil {
 				return n, err
 			}
 			wrote, err := f.WriteAt(buf[:read], offset+n)
@@ -150,33 +134,45 @@ func cut(f *os.File, offset int64) error {
 	return nil
 }
 
+// space is how much room was free when it was last asked for.
+type space struct {
+	mu    sync.Mutex
+	asked time.Time
+	left  int64 // above the reserve, less what has been written since
+}
+
+// spaceLag is how long an answer about free room counts, as long as it is not used up: others fill the disk too.
+const spaceLag = 250 * time.Millisecond
+
 // roomFor tells with ErrNoSpace that n more bytes would reach into the reserve.
-func (s *Dir) roomFor(f *os.File, n int64) error {
+func (s *Dir) roomFor(n int64) error {
 	if s.reserve == (Reserve{}) {
 		return nil
 	}
-	var st syscall.Statfs_t
-	if err := syscall.Fstatfs(int(f.Fd()), &st); err != nil {
-		return known(err)
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	if now := time.Now(); s.space.left < n || now.Sub(s.space.asked) > spaceLag {
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(s.root, &st); err != nil {
+			return known(err)
+		}
+		keep := max(s.reserve.Bytes, int64(float64(st.Blocks)*float64(st.Bsize)*s.reserve.Percent/100))
+		s.space.asked, s.space.left = now, int64(st.Bavail)*st.Bsize-keep
 	}
-	keep := max(s.reserve.Bytes, int64(float64(st.Blocks)*float64(st.Bsize)*s.reserve.Percent/100))
-	if int64(st.Bavail)*st.Bsize-n < keep {
+	if s.space.left < n {
 		return ErrNoSpace
 	}
+	s.space.left -= n
 	return nil
 }
 
 // Reread implements Store.
-func (s *Dir) Reread(_ context.Context, id string) (io.ReadCloser, error) {
+func (s *Dir) Reread(_ context.Context, id string) (Object, error) {
 	path, err := s.upload(id)
 	if err != nil {
-		return nil, err
+		return Object{}, err
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, known(err)
-	}
-	return f, nil
+	return open(path)
 }
 
 // Commit implements Store: the bytes are synced before the name, the name before it returns.
@@ -193,13 +189,31 @@ func (s *Dir) Commit(_ context.Context, id string, d customhouse.Digest) error {
 		return known(err)
 	}
 	to := s.path(d)
-	s.names.RLock()
-	err = os.Rename(from, to)
-	s.names.RUnlock()
+	err = s.rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) { // its folder has held nothing yet
+		if err := makeDir(filepath.Dir(to)); err != nil {
+			return known(err)
+		}
+		err = s.rename(from, to)
+	}
 	if err != nil {
 		return known(err)
 	}
 	return known(syncDir(filepath.Dir(to)))
+}
+
+func (s *Dir) rename(from, to string) error {
+	s.names.RLock()
+	defer s.names.RUnlock()
+	return os.Rename(from, to)
+}
+
+// makeDir makes a folder, if it is not there, so that it survives a loss of power.
+func makeDir(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // Discard implements Store.
@@ -215,20 +229,23 @@ func (s *Dir) Discard(_ context.Context, id string) error {
 }
 
 // Open implements Store.
-func (s *Dir) Open(_ context.Context, d customhouse.Digest) (Object, error) {
-	f, err := os.Open(s.path(d))
+func (s *Dir) Open(_ context.Context, d customhouse.Digest) (Object, error) { return open(s.path(d)) }
+
+func open(path string) (Object, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return Object{}, known(err)
 	}
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		f.Close()
 		return Object{}, known(err)
 	}
-	return Object{ReadSeekCloser: f, Size: st.Size, Version: versionOf(&st)}, nil
+	return Object{ReadSeekCloser: f, Size: info.Size(), Version: versionOf(info)}, nil
 }
 
-func versionOf(st *syscall.Stat_t) Version {
+func versionOf(info fs.FileInfo) Version {
+	st := info.Sys().(*syscall.Stat_t) // what package os has on every Unix
 	return Version{Inode: st.Ino, Size: st.Size, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano()}
 }
 
@@ -237,8 +254,7 @@ func (s *Dir) Quarantine(_ context.Context, d customhouse.Digest, wrong Version)
 	from := s.path(d)
 	s.names.Lock() // a Commit between the look and the rename would lose its content
 	defer s.names.Unlock()
-	var st syscall.Stat_t
-	if err := syscall.Stat(from, &st); errors.Is(err, fs.ErrNotExist) || err == nil && versionOf(&st) != wrong {
+	if info, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) || err == nil && versionOf(info) != wrong {
 		return nil
 	}
 	name := fmt.Sprintf("%s-%s.%d", d.Algorithm(), d.Hex(), time.Now().UnixNano())
@@ -267,6 +283,7 @@ func (s *Dir) Leftovers(before time.Time, alive func(id string) bool) error {
 	return nil
 }
 
+// syncDir makes the names in a folder survive a loss of power.
 func syncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

@@ -15,7 +15,7 @@ var _ Store = (*Memory)(nil)
 type Memory struct {
 	mu         sync.Mutex
 	generation uint64
-	uploads    map[string][]byte
+	uploads    map[string]object
 	content    map[customhouse.Digest]object
 }
 
@@ -27,7 +27,7 @@ type object struct {
 // Append implements Store.
 func (s *Memory) Append(_ context.Context, id string, offset int64, r io.Reader) (int64, error) {
 	s.mu.Lock()
-	head := s.uploads[id]
+	head := s.uploads[id].bytes
 	s.mu.Unlock()
 	if int64(len(head)) < offset {
 		return 0, ErrNotFound
@@ -36,36 +36,37 @@ func (s *Memory) Append(_ context.Context, id string, offset int64, r io.Reader)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.uploads == nil {
-		s.uploads = map[string][]byte{}
+		s.uploads = map[string]object{}
 	}
-	s.uploads[id] = append(bytes.Clone(head[:offset]), tail...)
+	s.uploads[id] = s.written(append(bytes.Clone(head[:offset]), tail...))
 	return int64(len(tail)), readErr
 }
 
 // Reread implements Store.
-func (s *Memory) Reread(_ context.Context, id string) (io.ReadCloser, error) {
+func (s *Memory) Reread(_ context.Context, id string) (Object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, ok := s.uploads[id]
-	if !ok {
-		return nil, ErrNotFound
-	}
-	return io.NopCloser(bytes.NewReader(b)), nil
+	return s.uploads[id].open()
+}
+
+// written returns a new object; mu is held.
+func (s *Memory) written(b []byte) object {
+	s.generation++
+	return object{bytes: b, version: Version{Size: int64(len(b)), Generation: s.generation}}
 }
 
 // Commit implements Store.
 func (s *Memory) Commit(_ context.Context, id string, d customhouse.Digest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, ok := s.uploads[id]
+	o, ok := s.uploads[id]
 	if !ok {
 		return ErrNotFound
 	}
 	if s.content == nil {
 		s.content = map[customhouse.Digest]object{}
 	}
-	s.generation++
-	s.content[d] = object{bytes: b, version: Version{Size: int64(len(b)), Generation: s.generation}}
+	s.content[d] = s.written(o.bytes)
 	delete(s.uploads, id)
 	return nil
 }
@@ -82,8 +83,12 @@ func (s *Memory) Discard(_ context.Context, id string) error {
 func (s *Memory) Open(_ context.Context, d customhouse.Digest) (Object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, ok := s.content[d]
-	if !ok {
+	return s.content[d].open()
+}
+
+// open returns the object, unless it is the zero one, which nobody has written.
+func (o object) open() (Object, error) {
+	if o.version == (Version{}) {
 		return Object{}, ErrNotFound
 	}
 	return Object{ReadSeekCloser: nopCloser{bytes.NewReader(o.bytes)}, Size: int64(len(o.bytes)), Version: o.version}, nil

@@ -27,7 +27,7 @@ type Store interface {
 	// holds fewer than offset bytes. ErrNoSpace, ErrReadOnly.
 	Append(ctx context.Context, id string, offset int64, r io.Reader) (int64, error)
 	// Reread returns the bytes of the upload id. ErrNotFound.
-	Reread(ctx context.Context, id string) (io.ReadCloser, error)
+	Reread(ctx context.Context, id string) (Object, error)
 	// Commit makes the upload id the content of d, in the place of what was there. When it returns nil the content
 	// survives a loss of power; after an error the upload must not be committed again. ErrNotFound, ErrNoSpace, ErrReadOnly.
 	Commit(ctx context.Context, id string, d customhouse.Digest) error
@@ -40,7 +40,7 @@ type Store interface {
 	Quarantine(ctx context.Context, d customhouse.Digest, wrong Version) error
 }
 
-// Object is open content. An *os.File as its Reader goes out by sendfile.
+// Object is open content, or an open upload. An *os.File as its Reader goes out by sendfile.
 type Object struct {
 	io.ReadSeekCloser
 	Size    int64 // bytes that are stored, right or wrong

@@ -42,6 +42,7 @@ type DB struct {
 	stmts     sync.Map // string -> *sql.Stmt on read
 	manifests *view[Manifest]
 	blobs     *view[int64]
+	tags      *view[[]string]
 }
 
 // oldestSQLite is the first version without the WAL-reset bug, by which two connections that checkpoint at the same
@@ -83,11 +84,13 @@ func Open(ctx context.Context, file string, opts Options) (*DB, error) {
 	changes := newChanges()
 	return &DB{
 		now: opts.Now, log: opts.Log, read: read, writer: w,
-		manifests: newView[Manifest](changes), blobs: newView[int64](changes),
+		manifests: newView(changes, Manifest.weigh), blobs: newView(changes, func(int64) int { return 0 }),
+		tags: newView(changes, weighNames),
 	}, nil
 }
 
-// private makes the file, if it is not there, so that nobody else can read it; SQLite gives its other files the same mode.
+// private makes the file, if it is not there, so that nobody else can read it. The log beside it gets its mode from the
+// umask of the process: the folder has to be private too.
 func private(file string) error {
 	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -15,6 +15,15 @@ type Manifest struct {
 	Subject customhouse.Digest // what it refers to; zero for nothing
 }
 
+// weigh is about how many bytes m takes.
+func (m Manifest) weigh() int {
+	bytes := len(m.MediaType) + len(m.ArtifactType)
+	for k, v := range m.Annotations {
+		bytes += len(k) + len(v)
+	}
+	return bytes
+}
+
 // Put is a manifest on its way into a repository.
 type Put struct {
 	Manifest Manifest

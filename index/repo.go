@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
+	"strconv"
 	"strings"
 
 	"customhouse"
@@ -35,14 +36,16 @@ func (db *DB) Repos(ctx context.Context, after string, n int) ([]string, error) 
 	return db.names(ctx, "select name from repo where listed = 1 and name > ? order by name limit ?", after, n)
 }
 
-// Tags returns, in byte order, up to n tags of the repository after the given one.
+// Tags returns, in byte order, up to n tags of the repository after the given one; the caller does not change the slice.
 // customhouse.ErrNotFound: there is no such repository.
 func (db *DB) Tags(ctx context.Context, repo customhouse.Repo, after string, n int) ([]string, error) {
-	var id int64
-	if err := db.row(ctx, "select id from repo where name = ?", repo.String()).scan(&id); err != nil {
-		return nil, err
-	}
-	return db.names(ctx, "select name from tag where repo_id = ? and name > ? order by name limit ?", id, after, n)
+	return db.tags.get(repo.String(), strconv.Itoa(n)+" "+after, func() ([]string, error) {
+		var id int64
+		if err := db.row(ctx, "select id from repo where name = ?", repo.String()).scan(&id); err != nil {
+			return nil, err
+		}
+		return db.names(ctx, "select name from tag where repo_id = ? and name > ? order by name limit ?", id, after, n)
+	})
 }
 
 // Holders returns up to n repositories in which the blob d is visible.
@@ -60,4 +63,13 @@ func (db *DB) names(ctx context.Context, query string, args ...any) ([]string, e
 		return []string{}, err
 	}
 	return strings.Split(joined.String, " "), nil
+}
+
+// weighNames is about how many bytes names takes.
+func weighNames(names []string) int {
+	bytes := 16 * len(names)
+	for _, name := range names {
+		bytes += len(name)
+	}
+	return bytes
 }

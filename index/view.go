@@ -48,11 +48,16 @@ type viewEntry[T any] struct {
 	fact    T
 }
 
-// maxViewEntries bounds one view: at most some 10 MiB.
-const maxViewEntries = 20_000
+// maxView bounds one view, in bytes.
+const maxView = 8 << 20
 
-func newView[T any](c *changes) *view[T] {
-	return &view[T]{changes: c, entries: otter.Must(&otter.Options[viewKey, viewEntry[T]]{MaximumSize: maxViewEntries})}
+// newView returns an empty view of facts that take about as many bytes as weigh says.
+func newView[T any](c *changes, weigh func(T) int) *view[T] {
+	const entry = 300 // bytes that an entry takes beside its fact
+	return &view[T]{changes: c, entries: otter.Must(&otter.Options[viewKey, viewEntry[T]]{
+		MaximumWeight: maxView,
+		Weigher:       func(_ viewKey, e viewEntry[T]) uint32 { return uint32(entry + weigh(e.fact)) },
+	})}
 }
 
 // get returns the fact from the cache, or else what load says, which it keeps unless load fails.

@@ -12,6 +12,7 @@ import (
 // pattern is a compiled pattern: a regular expression, or a sequence of tokens that is matched by keeping the set of all
 // places in the value that may have been reached, so that the cost is at most tokens times length whatever the input.
 type pattern struct {
+	written  string
 	tokens   []token
 	regex    *regex
 	prefix   string // what a value must begin with
@@ -62,13 +63,13 @@ func compilePattern(s string) (*pattern, error) {
 		if err != nil {
 			return nil, err
 		}
-		p = &pattern{regex: r}
+		p = &pattern{written: s, regex: r}
 	} else {
 		tokens, err := parseGlob(s)
 		if err != nil {
 			return nil, err
 		}
-		p = &pattern{tokens: tokens}
+		p = &pattern{written: s, tokens: tokens}
 		if len(tokens) > 0 && tokens[0].kind == text {
 			p.prefix = tokens[0].text
 		}
@@ -225,10 +226,13 @@ func (p *pattern) firstComponent() (string, bool) {
 // matchAccount tells whether p matches the account of q. Anonymous is matched by the empty pattern alone.
 func (p *pattern) matchAccount(q *Query) bool {
 	if q.Identity.Anonymous() {
-		return p.regex == nil && len(p.tokens) == 0
+		return p.anonymous()
 	}
 	return p.match(q.Identity.Account, q)
 }
+
+// anonymous tells whether p is the empty pattern.
+func (p *pattern) anonymous() bool { return p.regex == nil && len(p.tokens) == 0 }
 
 // match tells whether p matches the whole of value.
 func (p *pattern) match(value string, q *Query) bool {

@@ -29,6 +29,14 @@ func parsePlaceholder(s string) (f fact, rest string, err error) {
 	return fact{}, "", fmt.Errorf("unknown placeholder ${%s}; use ${account}, ${type}, ${name}, ${service} or ${labels:KEY}", name)
 }
 
+// String writes f as it stands in a pattern.
+func (f fact) String() string {
+	if f.label != "" {
+		return "${labels:" + f.label + "}"
+	}
+	return "${" + f.field + "}"
+}
+
 // values yields what f stands for in q, without what is empty. The label repeated has the value pin alone.
 func (f fact) values(q *Query, repeated, pin string) iter.Seq[string] {
 	return func(yield func(string) bool) {

@@ -4,6 +4,8 @@
 //	p, err := policy.Compile(rules)
 //	d := p.Decide(policy.Query{Identity: id, Type: "repository", Name: "acc/app", Action: customhouse.Pull})
 //
+// Explain answers the same with what every rule has to say, and Lint tells which rules are likely not what was meant.
+//
 // # Rules
 //
 // Rules are asked in their order and the first that matches decides; nothing after it is read. A rule matches when every
@@ -49,6 +51,7 @@ package policy
 
 import (
 	"net/netip"
+	"strings"
 
 	"customhouse"
 )
@@ -61,6 +64,13 @@ type Query struct {
 	Type     string     // such as customhouse.TypeRepository
 	Name     string     // such as "acc/app", or customhouse.Catalog
 	Action   customhouse.Action
+}
+
+// unmap makes the client an address that conditions on ip can be compared with.
+func (q *Query) unmap() {
+	if q.Client.Is4In6() || q.Client.Zone() != "" {
+		q.Client = q.Client.Unmap().WithZone("")
+	}
 }
 
 // Decision is the answer to a Query, with its ground.
@@ -89,9 +99,7 @@ func (p *Policy) Decide(q Query) Decision {
 	if open == 0 { // an action that nobody knows
 		return noRule
 	}
-	if q.Client.Is4In6() || q.Client.Zone() != "" {
-		q.Client = q.Client.Unmap().WithZone("")
-	}
+	q.unmap()
 	for c := p.index.candidates(&q); ; {
 		i, ok := c.next()
 		if !ok {
@@ -124,6 +132,21 @@ const (
 	star
 	every = pull | create | update | remove | star
 )
+
+// String lists a as a rule would, such as "pull, push".
+func (a actions) String() string {
+	if a == every {
+		return string(customhouse.All)
+	}
+	var names []string
+	for _, name := range []customhouse.Action{customhouse.Pull, customhouse.Push, customhouse.Create, customhouse.Update, customhouse.Delete, customhouse.All} {
+		if set := wanted(name); a&set == set {
+			names = append(names, string(name))
+			a &^= set
+		}
+	}
+	return strings.Join(names, ", ")
+}
 
 // listed returns what a rule means by an action; 0 for an unknown one.
 func listed(a customhouse.Action) actions {

@@ -93,6 +93,7 @@ func (u Upload) append(ctx context.Context, s *session, offset, length int64, bo
 		s.hash = hashing.hash
 	}
 	s.size += n
+	s.version = r.uploadVersion(ctx, u.id)
 	if errors.Is(err, errTooLarge) {
 		return errGone{r.tooLarge()}
 	}
@@ -197,29 +198,44 @@ func (u Upload) remove(ctx context.Context) error {
 	return errors.Join(discarded, u.p.r.index.EndUpload(ctx, u.id))
 }
 
-// resume makes the session hash what is there, reading it back where this process has not seen it.
-// BLOB_UPLOAD_UNKNOWN: the bytes are gone, and the upload with them.
+// resume makes the session hash what is there, reading it back where this process has not seen it, or somebody has
+// touched it since. BLOB_UPLOAD_UNKNOWN: the bytes are gone, and the upload with them.
 func (u Upload) resume(ctx context.Context, s *session) error {
-	if s.hash != nil {
+	if s.size == 0 {
+		s.hash = s.algorithm.New()
+		return nil
+	}
+	o, err := u.p.r.store.Reread(ctx, u.id)
+	if errors.Is(err, blob.ErrNotFound) {
+		return errGone{u.unknown()}
+	}
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	if s.hash != nil && s.version == o.Version {
 		return nil
 	}
 	h := s.algorithm.New()
-	if s.size > 0 {
-		f, err := u.p.r.store.Reread(ctx, u.id)
-		var n int64
-		if err == nil {
-			n, err = io.Copy(h, io.LimitReader(f, s.size))
-			err = errors.Join(err, f.Close())
-		}
-		if errors.Is(err, blob.ErrNotFound) || err == nil && n < s.size {
-			return errGone{u.unknown()}
-		}
-		if err != nil {
-			return err
-		}
+	n, err := io.Copy(h, io.LimitReader(o, s.size))
+	if err == nil && n < s.size {
+		return errGone{u.unknown()}
 	}
-	s.hash = h
+	if err != nil {
+		return err
+	}
+	s.hash, s.version = h, o.Version
 	return nil
+}
+
+// uploadVersion is the present version of an upload, the zero one if that cannot be known.
+func (r *Registry) uploadVersion(ctx context.Context, id string) blob.Version {
+	o, err := r.store.Reread(context.WithoutCancel(ctx), id)
+	if err != nil {
+		return blob.Version{}
+	}
+	defer o.Close()
+	return o.Version
 }
 
 // Monolithic takes a whole blob in one go, without an upload that anybody could see. DIGEST_INVALID, CONTENT_TOO_LARGE.
@@ -255,13 +271,14 @@ func (r *Registry) keep(ctx context.Context, d customhouse.Digest, body io.Reade
 }
 
 // A session is what this process remembers of an upload between requests: the hash of its bytes. It is only a shortcut:
-// without it the bytes are read back and hashed again, so that a hash never vouches for bytes that were lost.
+// without it the bytes are read back and hashed again, so that a hash never vouches for bytes that were lost or touched.
 type session struct {
 	turn      chan struct{} // holds a value while a request has the session; it guards the fields up to users
 	algorithm customhouse.Algorithm
 	hash      hash.Hash // of the first size bytes; nil: unknown
 	size      int64
-	users     int // requests that have the session or wait for it; guarded by sessions.mu
+	version   blob.Version // of the upload that the hash is of
+	users     int          // requests that have the session or wait for it; guarded by sessions.mu
 }
 
 // want makes the session hash by a.
@@ -392,7 +409,7 @@ func (r *Registry) Sweep(ctx context.Context) error {
 				return err
 			}
 		}
-		if removed < batch {
+		if len(ids) < batch || removed == 0 {
 			break
 		}
 	}

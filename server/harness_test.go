@@ -162,7 +162,9 @@ func open(t testing.TB, s setup) *house {
 	}
 	t.Cleanup(func() {
 		h.http.Close()
-		must(t, db.Close())
+		if err := db.Close(); err != nil && !s.fails {
+			t.Error(err)
+		}
 		h.log.check(t, h.fails)
 	})
 	return h
@@ -429,6 +431,9 @@ var leaks = []string{"goroutine ", "sqlite", "SQLITE", "select ", "insert into",
 
 func (w *witness) check(r *http.Request, resp *http.Response, body []byte) {
 	t, h := w.house.t, resp.Header
+	if resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
+		return // net/http's own
+	}
 	what := r.Method + " " + clip([]byte(r.URL.RequestURI()))
 	if d := h.Get("Docker-Content-Digest"); d != "" && r.Method == "GET" && resp.StatusCode == http.StatusOK {
 		parsed, err := customhouse.ParseDigest(d)
@@ -436,7 +441,7 @@ func (w *witness) check(r *http.Request, resp *http.Response, body []byte) {
 			t.Errorf("S64: %s: Docker-Content-Digest is not that of the body (%v)", what, err)
 		}
 	}
-	if resp.StatusCode >= 400 && !strings.HasPrefix(r.URL.Path, "/debug") {
+	if resp.StatusCode >= 400 {
 		for _, leak := range append(leaks, w.house.dir) {
 			if bytes.Contains(body, []byte(leak)) {
 				t.Errorf("S75: %s says %q: %s", what, leak, clip(body))
@@ -446,7 +451,7 @@ func (w *witness) check(r *http.Request, resp *http.Response, body []byte) {
 	if resp.StatusCode >= 500 && !w.house.fails {
 		t.Errorf("%s = %d: %s", what, resp.StatusCode, clip(body))
 	}
-	if h.Get("X-Content-Type-Options") != "nosniff" && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge && r.RequestURI != "*" {
+	if h.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("S49: %s = %d without nosniff", what, resp.StatusCode)
 	}
 	if strings.Contains(h.Get("Content-Type"), "html") {
@@ -469,9 +474,6 @@ func (w *witness) check(r *http.Request, resp *http.Response, body []byte) {
 func (w *witness) checkEnvelope(what string, resp *http.Response, body []byte) {
 	var v struct {
 		Errors []struct{ Code, Message string }
-	}
-	if resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
-		return // net/http's own
 	}
 	if err := json.Unmarshal(body, &v); err != nil || len(v.Errors) == 0 || v.Errors[0].Code == "" || v.Errors[0].Message == "" ||
 		resp.Header.Get("Content-Type") != "application/json" {

@@ -3,8 +3,10 @@ package server_test
 import (
 	"bufio"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +21,15 @@ type wire struct {
 
 func (h *house) dial() wire {
 	h.t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(h.http.URL, "http://"))
-	must(h.t, err)
-	h.t.Cleanup(func() { c.Close() })
-	return wire{h.t, c, bufio.NewReader(c)}
+	return dialTo(h.t, strings.TrimPrefix(h.http.URL, "http://"))
+}
+
+func dialTo(t testing.TB, address string) wire {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	return wire{t, c, bufio.NewReader(c)}
 }
 
 func (w wire) send(text string) {
@@ -52,4 +59,13 @@ func (w wire) statuses(silence time.Duration) (all []int) {
 		all = append(all, a.status)
 	}
 	return all
+}
+
+// newServer serves a handler and returns its address.
+func newServer(t testing.TB, handler http.Handler) string {
+	t.Helper()
+	s := httptest.NewServer(handler)
+	t.Cleanup(s.Close)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	return strings.TrimPrefix(s.URL, "http://")
 }

@@ -42,9 +42,12 @@ func (u RealmURL) of(r *http.Request) (string, *customhouse.Error) {
 }
 
 func (u RealmURL) ours(r *http.Request, host string) bool {
-	name, _, err := net.SplitHostPort(host)
+	name, port, err := net.SplitHostPort(host)
 	if err != nil {
 		name = host
+	}
+	if strings.Trim(port, "0123456789") != "" {
+		return false // a port such as "80,evil.example" would be part of the realm
 	}
 	for _, h := range u.Hosts {
 		if h == host || h == name {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"customhouse"
 	"customhouse/gate"
@@ -211,13 +212,19 @@ func (st *state) access(w *response, r *http.Request, start time.Time) {
 	st.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// clip bounds what a client can write into the log.
+// clip bounds what a client can write into the log, and replaces the control characters that JSON leaves as they are and
+// a terminal obeys.
 func clip(s string) string {
 	const most = 1 << 10
-	if len(s) <= most {
-		return s
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
 	}
-	return strings.ToValidUTF8(s[:most], "") + "..."
+	return strings.Map(func(r rune) rune {
+		if 0x7f <= r && r < 0xa0 {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // clientAddr is where the connection comes from. No header is believed.

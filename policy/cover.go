@@ -1,0 +1,127 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Whether one rule matches all that another matches is answered here with care: yes is certain, no may be unknown.
+
+// covers tells whether r matches every query that b matches.
+func (r *rule) covers(b *rule) bool {
+	if !r.name.covers(b.name) || !r.account.coversAccount(b.account) || !r.typ.covers(b.typ) || !r.service.covers(b.service) ||
+		!coversPrefix(r.ip, b.ip) {
+		return false
+	}
+	for _, l := range r.labels {
+		if !slices.ContainsFunc(b.labels, func(c label) bool { return c.key == l.key && l.pattern.covers(c.pattern) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func coversPrefix(a, b netip.Prefix) bool {
+	return !a.IsValid() || b.IsValid() && a.Bits() <= b.Bits() && a.Contains(b.Addr())
+}
+
+// coversAccount is covers for accounts, where anonymous is matched by nil and by the empty pattern alone.
+func (p *pattern) coversAccount(b *pattern) bool {
+	switch {
+	case p == nil:
+		return true
+	case b == nil:
+		return false
+	case p.anonymous() || b.anonymous():
+		return p.anonymous() && b.anonymous()
+	}
+	return p.covers(b)
+}
+
+// covers tells whether p matches every value that b matches, whatever the placeholders of both stand for.
+func (p *pattern) covers(b *pattern) bool {
+	switch {
+	case p == nil || len(p.tokens) == 1 && p.tokens[0].kind == anything:
+		return true
+	case b == nil:
+		return false
+	case p.written == b.written:
+		return true
+	case !strings.HasPrefix(b.prefix, p.prefix):
+		return false
+	}
+	if s, ok := b.literal(); ok && len(p.facts()) == 0 {
+		return p.match(s, &Query{})
+	}
+	if p.regex != nil || b.regex != nil {
+		return false
+	}
+	return coversAll(p.symbols(), b.symbols())
+}
+
+// symbols returns p's tokens with each character of a text as a token of its own.
+func (p *pattern) symbols() []token {
+	var symbols []token
+	for _, t := range p.tokens {
+		if t.kind != text {
+			symbols = append(symbols, t)
+			continue
+		}
+		for _, r := range t.text {
+			symbols = append(symbols, token{kind: text, text: string(r)})
+		}
+	}
+	return symbols
+}
+
+// coversAll matches p with b as if each symbol of b were a character: at holds the places in p that b may have reached.
+func coversAll(p, b []token) bool {
+	at, next := make([]bool, len(p)+1), make([]bool, len(p)+1)
+	reach := func(at []bool, i int) {
+		for at[i] = true; i < len(p) && (p[i].kind == component || p[i].kind == anything); i++ {
+			at[i+1] = true // a star may stand for nothing
+		}
+	}
+	reach(at, 0)
+	for _, s := range b {
+		clear(next)
+		for i := range p {
+			if at[i] && p[i].swallows(s) {
+				reach(next, i)
+			}
+			if at[i] && p[i].takes(s) {
+				reach(next, i+1)
+			}
+		}
+		at, next = next, at
+	}
+	return at[len(p)]
+}
+
+// swallows tells whether t is a star that may stand for all that s does, and more.
+func (t token) swallows(s token) bool {
+	switch t.kind {
+	case anything:
+		return true
+	case component:
+		return s.kind == text && s.text != "/" || s.kind == one || s.kind == class || s.kind == component
+	}
+	return false
+}
+
+// takes tells whether t, which is no star, matches whatever s does.
+func (t token) takes(s token) bool {
+	switch t.kind {
+	case text:
+		return s.kind == text && s.text == t.text
+	case one:
+		return s.kind == text && s.text != "/" || s.kind == one || s.kind == class
+	case class:
+		return s.kind == text && t.class.contains([]rune(s.text)[0]) ||
+			s.kind == class && s.class.negated == t.class.negated && slices.Equal(s.class.ranges, t.class.ranges)
+	case placeholder:
+		return s.kind == placeholder && s.fact == t.fact
+	}
+	return false
+}
