@@ -29,7 +29,7 @@ type Dir struct {
 	root    string
 	reserve Reserve
 	space   space
-	names   sync.RWMutex // held whole while content is looked at and then moved by its name
+	names   sync.RWMutex // held whole while a folder is made, and while content is looked at and then moved by its name
 }
 
 // Reserve is the free space that uploads leave to everything else, so that deleting and the index go on when clients
@@ -46,8 +46,10 @@ func OpenDir(root string, reserve Reserve) (*Dir, error) {
 			return nil, fmt.Errorf("make the store: %w", err)
 		}
 	}
-	if err := errors.Join(syncDir(filepath.Join(root, "blobs")), syncDir(root)); err != nil {
-		return nil, fmt.Errorf("make the store: %w", err)
+	for _, name := range []string{"blobs/" + string(customhouse.SHA256), "blobs/" + string(customhouse.SHA512), "blobs", "."} {
+		if err := syncDir(filepath.Join(root, name)); err != nil { // a crash may have come before the sync of a folder in it
+			return nil, fmt.Errorf("make the store: %w", err)
+		}
 	}
 	return &Dir{root: root, reserve: reserve}, nil
 }
@@ -191,7 +193,7 @@ func (s *Dir) Commit(_ context.Context, id string, d customhouse.Digest) error {
 	to := s.path(d)
 	err = s.rename(from, to)
 	if errors.Is(err, fs.ErrNotExist) { // its folder has held nothing yet
-		if err := makeDir(filepath.Dir(to)); err != nil {
+		if err := s.makeDir(filepath.Dir(to)); err != nil {
 			return known(err)
 		}
 		err = s.rename(from, to)
@@ -208,8 +210,11 @@ func (s *Dir) rename(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// makeDir makes a folder, if it is not there, so that it survives a loss of power.
-func makeDir(path string) error {
+// makeDir makes a folder for content, if it is not there, so that it survives a loss of power. Nobody puts content into
+// it before.
+func (s *Dir) makeDir(path string) error {
+	s.names.Lock()
+	defer s.names.Unlock()
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}

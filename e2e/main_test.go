@@ -62,11 +62,11 @@ func need(t *testing.T, name string) string {
 	return ""
 }
 
-// needRoot ends a test that starts a container daemon when it does not run as root.
+// needRoot ends a test that starts a container daemon or mounts something when it does not run as root.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		missing(t, "root, to start a container daemon")
+		missing(t, "root, to start a container daemon or to mount")
 	}
 }
 

@@ -74,6 +74,7 @@ type audit struct {
 	fileSynced map[string]int // path of an upload -> line at which its bytes were on disk
 	renamed    map[string]int // digits of a digest -> line at which synced bytes had the name
 	dirSynced  map[string]int // digits of a digest -> line at which the name was on disk
+	made       map[string]int // folder that was made and is not yet on disk -> line
 	walSyncs   []*syscallLine
 	syncs      int
 	created    int
@@ -82,13 +83,17 @@ type audit struct {
 
 // auditTrace checks that everything was on disk before each 201.
 func auditTrace(calls []*syscallLine) *audit {
-	a := &audit{fileSynced: map[string]int{}, renamed: map[string]int{}, dirSynced: map[string]int{}}
+	a := &audit{fileSynced: map[string]int{}, renamed: map[string]int{}, dirSynced: map[string]int{}, made: map[string]int{}}
 	for _, c := range calls {
 		switch c.name {
 		case "fsync", "fdatasync":
 			a.sync(c)
 		case "rename", "renameat", "renameat2":
 			a.rename(c)
+		case "mkdir", "mkdirat":
+			if m := quoted.FindStringSubmatch(c.args); m != nil && !c.failed && strings.Contains(m[1], "/blobs/") {
+				a.made[m[1]] = c.end
+			}
 		case "write":
 			if m := createdAs.FindStringSubmatch(c.args); m != nil {
 				a.status(c, m[2])
@@ -108,6 +113,11 @@ func (a *audit) sync(c *syscallLine) {
 		a.walSyncs = append(a.walSyncs, c)
 	}
 	a.fileSynced[m[1]] = c.end
+	for dir, line := range a.made {
+		if filepath.Dir(dir) == m[1] && line < c.began {
+			delete(a.made, dir)
+		}
+	}
 	for digits, line := range a.renamed {
 		if _, done := a.dirSynced[digits]; !done && line < c.began && strings.HasSuffix(m[1], "/"+digits[:2]) {
 			a.dirSynced[digits] = c.end
@@ -123,6 +133,9 @@ func (a *audit) rename(c *syscallLine) {
 	from, digits := names[0][1], filepath.Base(names[1][1])
 	if line, ok := a.fileSynced[from]; !ok || line > c.began {
 		a.bad = append(a.bad, "renamed before it was synced: "+from)
+	}
+	if _, unsynced := a.made[filepath.Dir(names[1][1])]; unsynced {
+		a.bad = append(a.bad, "renamed into a folder that was not synced: "+names[1][1])
 	}
 	if _, before := a.renamed[digits]; !before {
 		a.renamed[digits] = c.end
@@ -148,7 +161,7 @@ func (a *audit) status(c *syscallLine, digits string) {
 func TestR4_SyncedBefore201(t *testing.T) {
 	t.Parallel()
 	trace := filepath.Join(t.TempDir(), "trace")
-	wrapper := []string{need(t, "strace"), "-D", "-f", "-yy", "-s", "400", "-o", trace, "-e", "trace=fsync,fdatasync,rename,renameat,renameat2,write"}
+	wrapper := []string{need(t, "strace"), "-D", "-f", "-yy", "-s", "400", "-o", trace, "-e", "trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,write"}
 	s := serveUnder(t, wrapper, t.TempDir(), "-c", openConfig(t))
 	a := newAPI(t, s.url)
 	must(t, a.push("acc/audit", []byte("warm")))

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"iter"
 
 	"customhouse"
 )
@@ -217,24 +218,35 @@ func (db *DB) DeleteManifest(ctx context.Context, repo customhouse.Repo, d custo
 	})
 }
 
-// Referrers returns, in the order of their digests, up to n manifests of the repository after the given digest whose
-// subject is d, and of them those of an artifact type unless that is "". A repository that is not there has none.
-func (db *DB) Referrers(ctx context.Context, repo customhouse.Repo, d customhouse.Digest, artifactType string, after customhouse.Digest, n int) ([]customhouse.Descriptor, error) {
+// Referrers yields, in the order of their digests, the manifests of the repository after the given digest whose subject is
+// d, and of them those of an artifact type unless that is "". They are read while they are taken: with annotations one may
+// have megabytes. A repository that is not there has none.
+func (db *DB) Referrers(ctx context.Context, repo customhouse.Repo, d customhouse.Digest, artifactType string, after customhouse.Digest) iter.Seq2[customhouse.Descriptor, error] {
 	query := "select " + manifestColumns + " from manifest m where m.repo_id = " + idOf + " and m.subject = ? and m.subject <> '' and m.digest > ?"
 	args := []any{repo.String(), d.String(), after.String()}
 	if artifactType != "" {
 		query += " and m.artifact_type = ?"
 		args = append(args, artifactType)
 	}
-	var found []customhouse.Descriptor
-	err := db.rows(ctx, func(r *sql.Rows) error {
-		var m Manifest
-		err := scanManifest(r.Scan, &m)
-		found = append(found, m.Descriptor)
-		return err
-	}, query+" order by m.digest limit ?", append(args, n)...)
-	return found, err
+	return func(yield func(customhouse.Descriptor, error) bool) {
+		err := db.rows(ctx, func(r *sql.Rows) error {
+			var m Manifest
+			if err := scanManifest(r.Scan, &m); err != nil {
+				return err
+			}
+			if !yield(m.Descriptor, nil) {
+				return errEnough
+			}
+			return nil
+		}, query+" order by m.digest", args...)
+		if err != nil && err != errEnough {
+			yield(customhouse.Descriptor{}, err)
+		}
+	}
 }
+
+// errEnough ends a query whose caller wants no more rows.
+var errEnough = errors.New("enough")
 
 // Missing is the MANIFEST_BLOB_UNKNOWN for content that a manifest names and its repository does not have.
 func Missing(digests []customhouse.Digest) *customhouse.Error {

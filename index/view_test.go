@@ -64,6 +64,35 @@ func raise(a *atomic.Int64, to int64) {
 	}
 }
 
+// A page of tags has every tag whose push was acknowledged before it was asked for.
+func TestViewOfTags(t *testing.T) {
+	db := open(t)
+	const count = 300
+	r := repo(t, "acc/growing")
+	put(t, db, "acc/growing", "x", "v000")
+	var acked atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 1; i < count; i++ {
+			put(t, db, "acc/growing", "x", fmt.Sprintf("v%03d", i))
+			acked.Store(int64(i))
+		}
+	})
+	for range 4 {
+		wg.Go(func() {
+			for known := int64(0); known < count-1; {
+				known = acked.Load()
+				tags, err := db.Tags(context.Background(), r, "", count)
+				if err != nil || int64(len(tags)) < known+1 {
+					t.Errorf("Tags = %d, %v; want at least %d", len(tags), err, known+1)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // What was deleted is not seen again, what was added is seen at once, by everybody.
 func TestViewFollowsAddAndDelete(t *testing.T) {
 	db := open(t)

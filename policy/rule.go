@@ -46,11 +46,15 @@ type Error struct {
 
 // Error returns place, field and mistake.
 func (e *Error) Error() string {
-	place := fmt.Sprintf("rule %d", e.Rule+1)
-	if e.Source != "" {
-		place = e.Source
+	return fmt.Sprintf("%s: %s: %v", place(e.Rule, e.Source), e.Field, e.Err)
+}
+
+// place names a rule in a message.
+func place(rule int, source string) string {
+	if source != "" {
+		return source
 	}
-	return fmt.Sprintf("%s: %s: %v", place, e.Field, e.Err)
+	return fmt.Sprintf("rule %d", rule+1)
 }
 
 // Unwrap returns the mistake.

@@ -195,26 +195,23 @@ const maxReferrersPage = 3 << 20
 // Referrers returns, in the order of their digests, up to n manifests after the given digest whose subject is d, those of
 // an artifact type unless that is "", as many as fit into a page, and tells whether there are more.
 func (p Repository) Referrers(ctx context.Context, d customhouse.Digest, artifactType string, after customhouse.Digest, n int) (found []customhouse.Descriptor, more bool, err error) {
-	const chunk = 50
 	found = []customhouse.Descriptor{}
-	for size := 0; ; {
-		batch, err := p.r.index.Referrers(ctx, p.name, d, artifactType, after, chunk)
-		if err != nil || len(batch) == 0 {
-			return found, false, err
+	size := 0
+	for m, err := range p.r.index.Referrers(ctx, p.name, d, artifactType, after) {
+		if err != nil {
+			return nil, false, err
 		}
-		for _, m := range batch {
-			b, err := json.Marshal(m)
-			if err != nil {
-				return nil, false, err
-			}
-			size += len(b)
-			if len(found) == n || len(found) > 0 && size > maxReferrersPage {
-				return found, true, nil
-			}
-			found = append(found, m)
+		b, err := json.Marshal(m)
+		if err != nil {
+			return nil, false, err
 		}
-		after = batch[len(batch)-1].Digest
+		size += len(b)
+		if len(found) == n || len(found) > 0 && size > maxReferrersPage {
+			return found, true, nil
+		}
+		found = append(found, m)
 	}
+	return found, false, nil
 }
 
 // Child returns the first child of an index that accept takes, such as the one for a platform. MANIFEST_UNKNOWN.

@@ -1,0 +1,212 @@
+package policy
+
+import (
+	"fmt"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+// Finding is something about a rule that is likely not what its author meant.
+type Finding struct {
+	Rule    int    // index of the rule
+	Source  string // Source of the rule
+	Field   string // path of the field within the rule, such as "match.name"; "" when the rule as a whole is meant
+	Message string
+}
+
+// String returns place, field and message.
+func (f Finding) String() string {
+	s := place(f.Rule, f.Source) + ": "
+	if f.Field != "" {
+		s += f.Field + ": "
+	}
+	return s + f.Message
+}
+
+// Lint returns what is odd about the rules of p, in their order. It finds what is certain and leaves out what depends on
+// the queries that come:
+//
+//   - rules that can never decide, or never allow anything, because of those before them, and rules that repeat another;
+//   - rules by which everybody may do more than pull;
+//   - allow rules that list nothing, and deny rules that no allow rule follows;
+//   - regular expressions that look as if they were searched for, or that a plain pattern says more simply.
+func (p *Policy) Lint() []Finding {
+	var findings []Finding
+	lastAllow := -1
+	for i := range p.rules {
+		if !p.rules[i].deny {
+			lastAllow = i
+		}
+	}
+	for i := range p.rules {
+		r := &p.rules[i]
+		report := func(field, message string) {
+			if message != "" {
+				findings = append(findings, Finding{Rule: i, Source: r.allowed.Source, Field: field, Message: message})
+			}
+		}
+		if message := p.shadowed(i); message != "" {
+			report("", message)
+			continue // what else there is to say about it matters to nobody
+		}
+		if r.deny && i > lastAllow {
+			report("", "no allow rule follows, so the answer is no without this rule too")
+		}
+		if !r.deny && r.actions == 0 {
+			report("actions", "an empty list denies everything; if that is meant, effect: deny says so")
+		}
+		report("", p.public(i))
+		for _, f := range r.fields() {
+			report(f.name, f.pattern.odd())
+		}
+	}
+	return findings
+}
+
+// shadowed says why rule i decides nothing, or allows nothing; "" if it may.
+func (p *Policy) shadowed(i int) string {
+	r := &p.rules[i]
+	relevant := every
+	if r.deny {
+		relevant = r.actions
+	}
+	switch left, by := p.left(i, r, relevant); {
+	case left == 0 && p.rules[by].repeats(r):
+		return fmt.Sprintf("repeats %s and never decides", p.place(by))
+	case left == 0:
+		return fmt.Sprintf("never decides: %s matches all that it matches", p.place(by))
+	case r.deny || r.actions == 0:
+		return ""
+	}
+	if left, by := p.left(i, r, r.actions); left == 0 {
+		return fmt.Sprintf("never allows anything: what it lists is denied by %s", p.place(by))
+	}
+	return ""
+}
+
+// left returns which of some actions the rules before rule i leave undecided for all queries that r matches, and the
+// rule that takes the last of them if none is left. What it says to be decided is certain.
+func (p *Policy) left(i int, r *rule, some actions) (left actions, by int) {
+	left = some
+	for by = range i {
+		switch before := &p.rules[by]; {
+		case !before.covers(r):
+			continue
+		case before.deny:
+			left &^= before.actions
+		default:
+			left = 0
+		}
+		if left == 0 {
+			return 0, by
+		}
+	}
+	return left, -1
+}
+
+// repeats tells whether b, which r covers, says the same as r.
+func (r *rule) repeats(b *rule) bool {
+	return b.covers(r) && r.deny == b.deny && r.actions == b.actions
+}
+
+// public says what rule i allows to everybody beyond pulling; "" if nothing.
+func (p *Policy) public(i int) string {
+	r := &p.rules[i]
+	personal := slices.ContainsFunc(r.fields(), func(f field) bool {
+		return slices.ContainsFunc(f.pattern.facts(), func(f fact) bool { return f.label != "" || f.field == "account" })
+	})
+	if r.deny || personal || r.ip.IsValid() || len(r.labels) > 0 || r.account != nil && !r.account.anonymous() {
+		return ""
+	}
+	stranger := *r
+	stranger.account = &pattern{}
+	left, _ := p.left(i, &stranger, r.actions&^pull)
+	if left == 0 {
+		return ""
+	}
+	return fmt.Sprintf("allows %s to everybody, without an account: no condition on account, labels or ip stops them", left)
+}
+
+func (p *Policy) place(i int) string { return place(i, p.rules[i].allowed.Source) }
+
+// field is a condition on text.
+type field struct {
+	name    string
+	pattern *pattern
+}
+
+// fields returns the conditions of r on text.
+func (r *rule) fields() []field {
+	all := []field{{"match.account", r.account}, {"match.type", r.typ}, {"match.name", r.name}, {"match.service", r.service}}
+	for _, l := range r.labels {
+		all = append(all, field{"match.labels." + l.key, l.pattern})
+	}
+	return slices.DeleteFunc(all, func(f field) bool { return f.pattern == nil })
+}
+
+// odd says what is odd about a regular expression; "" if nothing is, or for a plain pattern. docker_auth searches for
+// expressions where we compare them with the whole value, and in its examples they begin with ^ and end in $.
+func (p *pattern) odd() string {
+	if p.regex == nil {
+		return ""
+	}
+	// Placeholders are characters that nobody assigns, while the expression is taken apart.
+	const private = 0xF0000
+	tree, _, err := parseRegex(p.regex.source(func(i int) string { return string(rune(private + i)) }))
+	if err != nil {
+		return "" // cannot be: it has been parsed before
+	}
+	parts := []*syntax.Regexp{tree}
+	if tree.Op == syntax.OpConcat {
+		parts = tree.Sub
+	}
+	begins, ends := parts[0].Op == syntax.OpBeginText, parts[len(parts)-1].Op == syntax.OpEndText
+	switch {
+	case begins && !ends && !isAny(parts[len(parts)-1]):
+		return "begins with ^ and has no $: nothing may follow, since expressions are compared with the whole value; end it in .* if something may"
+	case ends && !begins && !isAny(parts[0]):
+		return "ends in $ and has no ^: nothing may stand before, since expressions are compared with the whole value; begin it with .* if something may"
+	}
+	plain, stars, ok := plain(parts)
+	for i, f := range p.regex.facts {
+		plain = strings.ReplaceAll(plain, string(rune(private+i)), f.String())
+	}
+	switch {
+	case !ok || strings.HasPrefix(plain, "/"):
+		return ""
+	case stars:
+		return fmt.Sprintf("the plain pattern %q says the same", plain)
+	case !begins:
+		return fmt.Sprintf("matches %q alone, since expressions are compared with the whole value; write it without slashes, or %q for what contains it", plain, "**"+plain+"**")
+	}
+	return ""
+}
+
+// isAny matches .* and .+.
+func isAny(re *syntax.Regexp) bool {
+	return (re.Op == syntax.OpStar || re.Op == syntax.OpPlus) && (re.Sub[0].Op == syntax.OpAnyCharNotNL || re.Sub[0].Op == syntax.OpAnyChar)
+}
+
+// plain writes an expression of text, .* and anchors as a plain pattern; ok is false for any other expression.
+func plain(parts []*syntax.Regexp) (pattern string, stars, ok bool) {
+	var b strings.Builder
+	for i, re := range parts {
+		switch {
+		case re.Op == syntax.OpBeginText && i == 0, re.Op == syntax.OpEndText && i == len(parts)-1:
+		case re.Op == syntax.OpStar && isAny(re):
+			b.WriteString("**")
+			stars = true
+		case re.Op == syntax.OpLiteral && re.Flags&syntax.FoldCase == 0:
+			for _, r := range re.Rune {
+				if strings.ContainsRune(`*?[\$`, r) {
+					b.WriteByte('\\')
+				}
+				b.WriteRune(r)
+			}
+		default:
+			return "", false, false
+		}
+	}
+	return b.String(), stars, b.Len() > 0
+}

@@ -1,0 +1,175 @@
+package policy_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"customhouse"
+	"customhouse/policy"
+)
+
+func TestLint(t *testing.T) {
+	name := func(s string) policy.Match { return policy.Match{Name: &s} }
+	bobs := func(s string) policy.Match { return policy.Match{Account: new("bob"), Name: &s} }
+	allow := func(m policy.Match, actions ...customhouse.Action) policy.Rule {
+		return policy.Rule{Match: m, Actions: append(list{}, actions...)}
+	}
+	deny := func(m policy.Match, actions ...customhouse.Action) policy.Rule {
+		return policy.Rule{Match: m, Actions: actions, Effect: policy.Deny}
+	}
+	everything := policy.Match{}
+	for what, tt := range map[string]struct {
+		rules []policy.Rule
+		want  []string
+	}{
+		"nothing": {nil, nil},
+		"good rules": {[]policy.Rule{
+			deny(name("prod/**"), "delete"),
+			allow(policy.Match{Account: new("ops")}, "*"),
+			allow(policy.Match{Account: new("**"), Name: new("${account}/**")}, "*"),
+			allow(policy.Match{Name: new("/team-(a|b)/.*/"), Labels: map[string]string{"group": "dev"}}, "push"),
+			allow(name("public/**"), "pull"),
+		}, nil},
+
+		"covered":  {[]policy.Rule{allow(bobs("a/**"), "pull"), allow(bobs("a/b/*"), "push")}, []string{"rule 2: never decides: rule 1 matches all that it matches"}},
+		"repeated": {[]policy.Rule{allow(bobs("a/*"), "push", "pull"), allow(bobs("a/*"), "pull", "create", "update")}, []string{"rule 2: repeats rule 1 and never decides"}},
+		"the source": {[]policy.Rule{{Match: bobs("a"), Actions: list{"pull"}, Source: "c.yml:2"}, {Match: bobs("a"), Actions: list{"pull"}, Source: "c.yml:9"}},
+			[]string{"c.yml:9: repeats c.yml:2 and never decides"}},
+		"by two denials": {[]policy.Rule{deny(name("a/**"), "pull"), deny(name("**"), "push", "delete"), deny(bobs("a/b"), "pull", "create"), allow(bobs("**"), "*")},
+			[]string{"rule 3: never decides: rule 2 matches all that it matches"}},
+		"by a denial of all": {[]policy.Rule{deny(name("a/**")), allow(bobs("a/x"), "*"), allow(bobs("**"), "*")}, []string{"rule 2: never decides: rule 1 matches all that it matches"}},
+		"never allows":       {[]policy.Rule{deny(name("**"), "push"), allow(bobs("a"), "create"), allow(bobs("**"), "*")}, []string{"rule 2: never allows anything: what it lists is denied by rule 1"}},
+		"half is enough":     {[]policy.Rule{deny(name("**"), "update"), allow(bobs("a"), "push")}, nil},
+		"star is an action":  {[]policy.Rule{deny(everything, "pull", "push", "delete"), allow(bobs("a"), "*")}, nil},
+		"addresses": {[]policy.Rule{
+			allow(policy.Match{IP: new("10.0.0.0/8")}, "*"), allow(policy.Match{IP: new("10.1.0.0/16"), Name: new("a")}, "pull"), allow(policy.Match{IP: new("0.0.0.0/0")}, "pull"),
+		}, []string{"rule 2: never decides: rule 1 matches all that it matches"}},
+		"labels": {[]policy.Rule{
+			allow(policy.Match{Labels: map[string]string{"g": "d*"}}, "*"),
+			allow(policy.Match{Labels: map[string]string{"g": "dev", "h": "x"}}, "*"),
+			allow(policy.Match{Labels: map[string]string{"h": "x"}}, "*"),
+		}, []string{"rule 2: never decides: rule 1 matches all that it matches"}},
+
+		"everybody":             {[]policy.Rule{allow(name("a/**"), "pull", "push")}, []string{"rule 1: allows push to everybody, without an account: no condition on account, labels or ip stops them"}},
+		"anonymous":             {[]policy.Rule{allow(policy.Match{Account: new("")}, "*")}, []string{"rule 1: allows push, delete, * to everybody, without an account: no condition on account, labels or ip stops them"}},
+		"everybody who is left": {[]policy.Rule{allow(policy.Match{Account: new("")}, "pull"), allow(everything, "*")}, nil},
+		"everybody who may": {[]policy.Rule{deny(policy.Match{Account: new("")}, "push"), allow(everything, "*")},
+			[]string{"rule 2: allows delete, * to everybody, without an account: no condition on account, labels or ip stops them"}},
+
+		"an empty list":       {[]policy.Rule{allow(bobs("a")), allow(bobs("**"), "pull")}, []string{"rule 1: actions: an empty list denies everything; if that is meant, effect: deny says so"}},
+		"a denial at the end": {[]policy.Rule{allow(bobs("a"), "pull"), deny(everything)}, []string{"rule 2: no allow rule follows, so the answer is no without this rule too"}},
+
+		"expressions": {[]policy.Rule{
+			allow(policy.Match{Account: new("/^bob/"), Name: new("/prod$/")}, "*"),
+			allow(bobs("/prod/"), "*"),
+			allow(bobs("/^prod.*/"), "*"),
+			allow(bobs("/.*${account}_x/"), "*"),
+			allow(policy.Match{Account: new("bob"), Labels: map[string]string{"g": "/.*/"}}, "*"),
+		}, []string{
+			"rule 1: match.account: begins with ^ and has no $: nothing may follow, since expressions are compared with the whole value; end it in .* if something may",
+			"rule 1: match.name: ends in $ and has no ^: nothing may stand before, since expressions are compared with the whole value; begin it with .* if something may",
+			`rule 2: match.name: matches "prod" alone, since expressions are compared with the whole value; write it without slashes, or "**prod**" for what contains it`,
+			`rule 3: match.name: the plain pattern "prod**" says the same`,
+			`rule 4: match.name: the plain pattern "**${account}_x" says the same`,
+			`rule 5: match.labels.g: the plain pattern "**" says the same`,
+		}},
+		"good expressions": {[]policy.Rule{
+			allow(bobs("/^prod$/"), "*"), allow(bobs("/^(a|b).*/"), "*"), allow(bobs("/.+-x/"), "*"), allow(bobs("/(?i)prod/"), "*"), allow(bobs("/a.c/"), "*"),
+		}, nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			var got []string
+			for _, f := range compile(t, tt.rules...).Lint() {
+				got = append(got, f.String())
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("Lint (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestLintFindsCovered pairs patterns of which the first covers the second, or does not.
+func TestLintFindsCovered(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{"a/**", "a/b", true}, {"a/**", "a/**/c", true}, {"a/**", "a/?[xy]*", true}, {"**/c", "a/**/c", true}, {"a/*", "a/b*", true},
+		{"**", "/x|y/", true}, {"**", "${account}", true}, {"/a|b/", "a", true}, {"/x.*/", "/x.*/", true}, {"a?", "a[xy]", true}, {"[a-z]", "b", true},
+		{"${account}/**", "${account}/x/*", true}, {"**/${account}", "x/${account}", true}, {`a\*`, `a\*`, true}, {"*a*", "*aa*", true},
+		{"${labels:p}/**", "${labels:p}/${labels:p}", true}, {"[^a]*", "[^a]x", true},
+
+		{"a/*", "a/**", false}, {"a/**", "a", false}, {"a/*", "a/b/c", false}, {"*", "${account}", false}, {"a?", "a*", false}, {"?", "/", false},
+		{"[a-z]", "[a-c]", false}, // is so, and is not seen
+		{"${labels:p}/${labels:p}", "${labels:p}/${labels:g}", false}, {"${account}", "bob", false}, {"/a.*/", "/ab.*/", false}, {"*b*a*", "*a*b*", false},
+	} {
+		p := compile(t,
+			policy.Rule{Match: policy.Match{Account: new("x"), Name: &tt.a}, Actions: list{"pull"}},
+			policy.Rule{Match: policy.Match{Account: new("x"), Name: &tt.b}, Actions: list{"push"}})
+		got := slices.ContainsFunc(p.Lint(), func(f policy.Finding) bool { return strings.Contains(f.Message, "never decides") })
+		if got != tt.want {
+			t.Errorf("Lint tells %v whether %q covers %q, want %v", got, tt.a, tt.b, tt.want)
+		}
+	}
+}
+
+// TestLintIsSound takes Lint at its word over random policies and queries: a rule that never decides does not, one that
+// never allows does not, and without what is useless the answers are the same.
+func TestLintIsSound(t *testing.T) {
+	w := world{rand.New(rand.NewPCG(6, 7))}
+	found := map[string]int{}
+	for range 10_000 {
+		rules := append(w.rules(), w.rules()...)
+		p := compile(t, rules...)
+		never := map[int]policy.Finding{}
+		for _, f := range p.Lint() {
+			for _, kind := range []string{"never decides", "never allows", "no allow rule follows"} {
+				if strings.Contains(f.Message, kind) {
+					never[f.Rule] = f
+					found[kind]++
+				}
+			}
+		}
+		for range 30 {
+			q := w.query()
+			d := p.Decide(q)
+			if f, ok := never[d.Rule]; ok && (strings.Contains(f.Message, "never decides") || d.Allowed) {
+				t.Fatalf("Lint = %q, but Decide = %+v\nrules %s\nquery %+v", f, d, show(rules), q)
+			}
+		}
+		var rest []policy.Rule
+		for i, r := range rules {
+			if f, ok := never[i]; !ok || strings.Contains(f.Message, "never allows") {
+				rest = append(rest, r)
+			}
+		}
+		without := compile(t, rest...)
+		for range 10 {
+			if q := w.query(); p.Decide(q).Allowed != without.Decide(q).Allowed {
+				t.Fatalf("the answer changes without rules that Lint finds useless\nrules %s\nrest %s\nquery %+v", show(rules), show(rest), q)
+			}
+		}
+	}
+	for _, kind := range []string{"never decides", "never allows", "no allow rule follows"} {
+		if found[kind] < 100 {
+			t.Errorf("Lint found %q %d times; the test says little", kind, found[kind])
+		}
+	}
+}
+
+func BenchmarkLint(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprintf("%d rules", n), func(b *testing.B) {
+			p := compile(b, benchRules(n)...)
+			for b.Loop() {
+				p.Lint()
+			}
+		})
+	}
+}
