@@ -408,3 +408,24 @@ func TestAccounts(t *testing.T) {
 	_, err = db.Refresh(t.Context(), later.Hash)
 	wantNotFound(t, "Refresh", err)
 }
+
+// An account with broken pushes can go on: the upload that has rested longest makes room, one that is at work does not.
+func TestS68_RestingUploadMakesRoom(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	db, err := index.Open(t.Context(), filepath.Join(t.TempDir(), "index.db"), index.Options{Now: func() time.Time { return now }})
+	must(t, err)
+	defer func() { must(t, db.Close()) }()
+	begin := func(id string) error {
+		return db.BeginUpload(t.Context(), index.Upload{ID: id, Repo: repo(t, "a/b"), Account: "ci", Algorithm: customhouse.SHA256}, 2)
+	}
+	must(t, begin("old"), begin("busy"))
+	wantCode(t, "BeginUpload with two at work", begin("new"), customhouse.TooManyRequests)
+	now = now.Add(2 * time.Hour)
+	must(t, db.GrowUpload(t.Context(), "busy", 1), begin("new"))
+	_, err = db.Upload(t.Context(), "old")
+	wantNotFound(t, "Upload that rested", err)
+	if _, err := db.Upload(t.Context(), "busy"); err != nil {
+		t.Fatalf("Upload at work = %v, want it kept", err)
+	}
+	wantCode(t, "BeginUpload with two at work again", begin("newer"), customhouse.TooManyRequests)
+}

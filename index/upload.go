@@ -17,22 +17,34 @@ type Upload struct {
 	Size      int64                 // bytes that are there
 }
 
-// BeginUpload remembers a new upload, unless its account has limit of them already (0 is no limit): then TOOMANYREQUESTS.
-// A loss of power may forget uploads and their progress, never what has become a blob.
+// restingUpload is how long an upload has to rest before it makes room for another one of its account.
+const restingUpload = time.Hour
+
+// BeginUpload remembers a new upload. Where its account has limit of them already (0 is no limit), the one that has rested
+// longest is forgotten, so that pushes which were broken off do not shut their account out; where all of them are at work:
+// TOOMANYREQUESTS. A loss of power may forget uploads and their progress, never what has become a blob.
 func (db *DB) BeginUpload(ctx context.Context, u Upload, limit int) error {
 	return db.writer.write(ctx, false, func(t *tx) error {
+		now := db.now()
 		if limit > 0 {
 			var open int
 			if err := t.row(ctx, "select count(*) from upload where account = ?", u.Account).scan(&open); err != nil {
 				return err
 			}
 			if open >= limit {
-				return customhouse.Errorf(customhouse.TooManyRequests, "too many uploads under way; finish or cancel some of them").
-					WithDetail(map[string]int{"uploads": open, "limit": limit})
+				ended, err := t.changed(ctx, `delete from upload where id =
+					(select id from upload where account = ? and updated < ? order by updated limit 1)`, u.Account, now.Add(-restingUpload).Unix())
+				if err != nil {
+					return err
+				}
+				if ended == 0 {
+					return customhouse.Errorf(customhouse.TooManyRequests, "too many uploads under way; finish or cancel some of them").
+						WithDetail(map[string]int{"uploads": open, "limit": limit})
+				}
 			}
 		}
 		return t.exec(ctx, "insert into upload (id, repo, account, algorithm, size, updated) values (?, ?, ?, ?, ?, ?)",
-			u.ID, u.Repo.String(), u.Account, string(u.Algorithm), u.Size, db.now().Unix())
+			u.ID, u.Repo.String(), u.Account, string(u.Algorithm), u.Size, now.Unix())
 	})
 }
 

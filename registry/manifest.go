@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"customhouse"
 	"customhouse/blob"
@@ -139,7 +140,11 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 	if err := p.r.index.CheckManifest(ctx, p.name, put); err != nil {
 		return Pushed{}, err
 	}
-	if err := p.r.checkPresent(ctx, put.Blobs); err != nil {
+	named := put.Blobs
+	if !put.Sparse {
+		named = append(slices.Clone(named), put.Children...)
+	}
+	if err := p.r.checkPresent(ctx, named); err != nil {
 		return Pushed{}, err
 	}
 	if _, err := p.r.keep(ctx, d, bytes.NewReader(push.Bytes)); err != nil {
@@ -152,7 +157,7 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 	return Pushed{Digest: d, Subject: m.subject}, nil
 }
 
-// checkPresent makes sure that the bytes of blobs which the index knows are in the store, so that no manifest is taken
+// checkPresent makes sure that the bytes of content which the index knows are in the store, so that no manifest is taken
 // whose layers have been lost.
 func (r *Registry) checkPresent(ctx context.Context, named []customhouse.Descriptor) error {
 	var missing []customhouse.Digest

@@ -239,7 +239,7 @@ func (h *house) drain(hs *http.Server, limit time.Duration) {
 
 // sweep frees what abandoned uploads hold.
 func (h *house) sweep(ctx context.Context, ttl time.Duration) {
-	every := min(max(ttl/10, time.Second), time.Hour)
+	every := min(max(ttl/10, time.Second), time.Minute) // a reload may make ttl shorter
 	ticks := time.NewTicker(every)
 	defer ticks.Stop()
 	for {
