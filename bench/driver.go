@@ -107,7 +107,7 @@ func (d *driver) measurePeer(ctx context.Context, r *report, p namedPeer, tokens
 	var starts []time.Duration
 	for range 5 {
 		server.stop()
-		if server, t, err = d.start(ctx, p.peer, dir, tokens, nil); err != nil {
+		if server, _, err = d.start(ctx, p.peer, dir, tokens, nil); err != nil {
 			return err
 		}
 		starts = append(starts, server.ready)
