@@ -66,11 +66,20 @@ const AtEnd = -1
 // upload is gone.
 func (u Upload) Append(ctx context.Context, offset, length int64, body io.Reader) (size int64, err error) {
 	err = u.exclusively(ctx, func(s *session) error {
+		before := s.size
 		err := u.append(ctx, s, offset, length, body)
 		size = s.size
-		return err
+		return u.remember(ctx, s, before, err)
 	})
 	return size, err
+}
+
+// remember lets the index know what has arrived since the upload had the size before, and passes err on.
+func (u Upload) remember(ctx context.Context, s *session, before int64, err error) error {
+	if s.size == before || errors.As(err, new(errGone)) {
+		return err
+	}
+	return errors.Join(err, u.p.r.index.GrowUpload(context.WithoutCancel(ctx), u.id, s.size))
 }
 
 func (u Upload) append(ctx context.Context, s *session, offset, length int64, body io.Reader) error {
@@ -100,9 +109,6 @@ func (u Upload) append(ctx context.Context, s *session, offset, length int64, bo
 	if errors.Is(err, blob.ErrNotFound) {
 		return errGone{u.unknown()} // bytes that were there are not
 	}
-	if n > 0 {
-		err = errors.Join(storeError(err), r.index.GrowUpload(context.WithoutCancel(ctx), u.id, s.size))
-	}
 	return storeError(err)
 }
 
@@ -111,8 +117,9 @@ func (u Upload) append(ctx context.Context, s *session, offset, length int64, bo
 func (u Upload) Finish(ctx context.Context, d customhouse.Digest, offset, length int64, body io.Reader) error {
 	return u.exclusively(ctx, func(s *session) error {
 		s.want(d.Algorithm())
+		before := s.size
 		if err := u.append(ctx, s, offset, length, body); err != nil {
-			return err
+			return u.remember(ctx, s, before, err)
 		}
 		if err := u.resume(ctx, s); err != nil {
 			return err
