@@ -1,5 +1,5 @@
 // Package config reads customhouse.yml: its shape, its defaults and what is wrong with a file, all of it at once and
-// each fault with file, line, column and key.
+// each fault with file, line, column and key. Files of policy tests, which are questions to the rules, it reads the same way.
 //
 // It knows nothing of the components that are built from a Config, it opens nothing but the file and it reads nothing
 // from the environment. A Config is a value: to reload, read a new one.

@@ -14,12 +14,13 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A decoder fills a Config from a tree of YAML nodes and collects what is wrong. It does what yaml.Load does with
+// A decoder fills a Config, or a list of Questions, from a tree of YAML nodes and collects what is wrong. It does what yaml.Load does with
 // known fields only, but its messages name keys instead of Go types and never a value, tags and merge keys are refused,
 // and it remembers where each key stood.
 type decoder struct {
 	file   string
 	errs   Errors
+	root   reflect.Type // what is filled
 	places map[string]place
 	values int
 
@@ -33,9 +34,10 @@ func newDecoder(file string) *decoder {
 	return &decoder{file: file, places: map[string]place{}}
 }
 
-// decode fills c from root.
-func (d *decoder) decode(root *yaml.Node, c *Config) {
-	d.value(root, "", reflect.ValueOf(c).Elem())
+// decode fills what v points to from root.
+func (d *decoder) decode(root *yaml.Node, v any) {
+	d.root = reflect.TypeOf(v).Elem()
+	d.value(root, "", reflect.ValueOf(v).Elem())
 	d.misread = d.errs
 }
 
@@ -74,7 +76,7 @@ func (d *decoder) fail(at place, key, message string) {
 	}
 }
 
-// value sets v from n, the value of key. Recursion ends where the types of Config do.
+// value sets v from n, the value of key. Recursion ends where the types do.
 func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
 	at := place{n.Line, n.Column}
 	d.places[key] = at
@@ -130,7 +132,7 @@ func (d *decoder) section(n *yaml.Node, at place, key string, v reflect.Value) {
 			continue
 		}
 		message := "unknown key; known are " + strings.Join(names, ", ")
-		if s := suggest(k.Value, key, names); s != "" {
+		if s := d.suggest(k.Value, key, names); s != "" {
 			message = "unknown key; did you mean " + s + "?"
 		}
 		d.fail(place{k.Line, k.Column}, join(key, k.Value), message)

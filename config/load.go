@@ -28,16 +28,31 @@ const (
 // Load reads the file at path and checks it, along with the files that it names: they have to be there and readable.
 // The error is Errors, or that of reading the file.
 func Load(path string) (*Config, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, data, true)
+}
+
+// LoadRules is Load without looking at the files that the file names, for who cares about rules alone: where those are
+// written and tested there are no certificates.
+func LoadRules(path string) (*Config, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, data, false)
+}
+
+// read returns the content of the file at path, or as much of it as tells that it is too large.
+func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	return parse(path, data, true)
+	return io.ReadAll(io.LimitReader(f, maxBytes+1))
 }
 
 // Parse reads a configuration from data, the content of a file that messages call name; relative paths in it are
@@ -47,7 +62,7 @@ func Parse(name string, data []byte) (*Config, error) {
 }
 
 func parse(name string, data []byte, checkFiles bool) (*Config, error) {
-	root, err := tree(name, data)
+	root, err := tree(name, data, "nothing is configured here; write {} to get all the defaults")
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +123,8 @@ func readable(path string) string {
 	return ""
 }
 
-// tree returns the root of the only document in data.
-func tree(name string, data []byte) (root *yaml.Node, err error) {
+// tree returns the root of the only document in data; none is what to say when there is no document.
+func tree(name string, data []byte, none string) (root *yaml.Node, err error) {
 	bad := func(line, column int, message string) (*yaml.Node, error) {
 		return nil, Errors{{File: name, Line: line, Column: column, Message: message}}
 	}
@@ -134,7 +149,7 @@ func tree(name string, data []byte) (root *yaml.Node, err error) {
 	var document yaml.Node
 	err = yaml.Load(data, &document, yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
 	if syntax := (*yaml.LoadError)(nil); errors.As(err, &syntax) {
-		return bad(syntax.Mark.Line, syntax.Mark.Column, syntaxMessage(syntax, data))
+		return bad(syntax.Mark.Line, syntax.Mark.Column, syntaxMessage(syntax, data, none))
 	}
 	if err != nil {
 		return bad(0, 0, "not YAML")
@@ -143,14 +158,14 @@ func tree(name string, data []byte) (root *yaml.Node, err error) {
 }
 
 // syntaxMessage says what is wrong with a text in words that quote nothing of it.
-func syntaxMessage(e *yaml.LoadError, data []byte) string {
+func syntaxMessage(e *yaml.LoadError, data []byte, none string) string {
 	switch {
 	case isTab(data, e.Mark):
 		return "not YAML: a tab; indent with spaces"
 	case strings.HasPrefix(e.Message, "unknown anchor"): // the name that follows may be half a password
 		return "an alias (*) of nothing; quote text that begins with *"
 	case strings.HasSuffix(e.Message, "no documents in stream"):
-		return "nothing is configured here; write {} to get all the defaults"
+		return none
 	case strings.HasSuffix(e.Message, "expected single document, found multiple"):
 		return "more than one document (---)"
 	case e.ContextMsg != "" && e.ContextMark.Line != e.Mark.Line:

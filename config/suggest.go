@@ -8,7 +8,7 @@ import (
 
 // suggest returns the key that was most likely meant by name in the section key, whose keys are names: one that is
 // spelled nearly so, or else the same name in another section. It returns "" when nothing is near.
-func suggest(name, key string, names []string) string {
+func (d *decoder) suggest(name, key string, names []string) string {
 	const furthest = 32
 	if len(name) > furthest {
 		return ""
@@ -16,14 +16,14 @@ func suggest(name, key string, names []string) string {
 	folded := strings.ReplaceAll(strings.ToLower(name), "-", "_")
 	best, least := "", 1+max(1, len(name)/3)
 	for _, candidate := range names {
-		if d := distance(folded, candidate); d < least {
-			best, least = candidate, d
+		if n := distance(folded, candidate); n < least {
+			best, least = candidate, n
 		}
 	}
 	if best != "" {
 		return best
 	}
-	for _, other := range keys(reflect.TypeFor[Config](), "") {
+	for _, other := range keys(d.root, "") {
 		if section, last := cut(other); last == folded && section != key {
 			return other
 		}
@@ -34,6 +34,9 @@ func suggest(name, key string, names []string) string {
 // keys returns the full keys of the sections within t, outermost first.
 func keys(t reflect.Type, prefix string) []string {
 	var all, inner []string
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
 	for f := range t.Fields() {
 		name := yamlName(f)
 		if name == "" {

@@ -76,11 +76,13 @@ func (c *Config) checkToken(p *problems) {
 	p.check(t.RefreshExpiration >= t.Expiration, "token.refresh_expiration", "want at least token.expiration")
 }
 
+const notAccount = "no name of an account: 1 to 255 bytes without spaces, control characters and ':'"
+
 func (c *Config) checkAuth(p *problems) {
 	for _, name := range slices.Sorted(maps.Keys(c.Auth.Users)) {
 		key := join("auth.users", name)
 		if _, err := customhouse.ParseAccount(name); err != nil {
-			p.add(key, "no name of an account: 1 to 255 bytes without spaces, control characters and ':'")
+			p.add(key, notAccount)
 		}
 		switch password := c.Auth.Users[name].Password; {
 		case password == "":

@@ -24,6 +24,44 @@ func TestEveryExampleLoads(t *testing.T) {
 	}
 }
 
+// TestEveryQuestion asks the questions beside an example, which between them reach every rule.
+func TestEveryQuestion(t *testing.T) {
+	files, err := filepath.Glob("*/policy_test.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no questions: %v", err)
+	}
+	for _, file := range files {
+		c, err := config.Load(filepath.Join(filepath.Dir(file), "customhouse.yml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := policy.Compile(c.Rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		questions, err := config.LoadQuestions(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decided := map[int]bool{}
+		for _, q := range questions {
+			d := p.Decide(c.Query(q))
+			decided[d.Rule] = true
+			if difference := q.Differs(d); difference != "" {
+				t.Errorf("%s: %s", q.Source, difference)
+			}
+		}
+		for i, r := range c.Rules {
+			if !decided[i] {
+				t.Errorf("%s: no question is decided by this rule", r.Source)
+			}
+		}
+		if findings := p.Lint(); len(findings) > 0 {
+			t.Errorf("Lint = %v, want nothing", findings)
+		}
+	}
+}
+
 func TestTwoUsers(t *testing.T) {
 	c, err := config.Load("two-users/customhouse.yml")
 	if err != nil {

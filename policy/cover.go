@@ -10,8 +10,7 @@ import (
 
 // covers tells whether r matches every query that b matches.
 func (r *rule) covers(b *rule) bool {
-	if !r.name.covers(b.name) || !r.account.coversAccount(b.account) || !r.typ.covers(b.typ) || !r.service.covers(b.service) ||
-		!coversPrefix(r.ip, b.ip) {
+	if !coversPrefix(r.ip, b.ip) || !r.account.coversAccount(b.account) || len(r.labels) > len(b.labels) {
 		return false
 	}
 	for _, l := range r.labels {
@@ -19,7 +18,7 @@ func (r *rule) covers(b *rule) bool {
 			return false
 		}
 	}
-	return true
+	return r.typ.covers(b.typ) && r.service.covers(b.service) && r.name.covers(b.name)
 }
 
 func coversPrefix(a, b netip.Prefix) bool {

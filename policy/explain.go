@@ -82,13 +82,13 @@ func (p *Policy) Explain(q Query) Trace {
 
 // Matched returns the steps of the rules that match, up to the one that decided.
 func (t Trace) Matched() []Step {
-	return slices.Collect(func(yield func(Step) bool) {
-		for _, s := range t.Steps {
-			if s.Outcome != NoMatch && s.Outcome != NotAsked && !yield(s) {
-				return
-			}
+	var matched []Step
+	for _, s := range t.Steps {
+		if s.Outcome != NoMatch && s.Outcome != NotAsked {
+			matched = append(matched, s)
 		}
-	})
+	}
+	return matched
 }
 
 // Nearest returns what came nearest to allowing a query that was denied: of the rules that would have if their

@@ -34,6 +34,13 @@ func (x *index) candidates(q *Query) candidates {
 	return candidates{x.byName[first], x.byAccount[q.Identity.Account], x.rest}
 }
 
+// coverers finds the rules that could match all that r matches: their first component, or account, is r's too.
+func (x *index) coverers(r *rule) candidates {
+	first, _ := r.name.firstComponent()
+	account, _ := r.account.literal()
+	return candidates{x.byName[first], x.byAccount[account], x.rest}
+}
+
 // next returns the least rule not returned yet.
 func (c *candidates) next() (int32, bool) {
 	least := &c.a

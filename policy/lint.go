@@ -89,7 +89,11 @@ func (p *Policy) shadowed(i int) string {
 // rule that takes the last of them if none is left. What it says to be decided is certain.
 func (p *Policy) left(i int, r *rule, some actions) (left actions, by int) {
 	left = some
-	for by = range i {
+	for c := p.index.coverers(r); ; {
+		by, ok := c.next()
+		if !ok || int(by) >= i {
+			return left, -1
+		}
 		switch before := &p.rules[by]; {
 		case !before.covers(r):
 			continue
@@ -99,10 +103,9 @@ func (p *Policy) left(i int, r *rule, some actions) (left actions, by int) {
 			left = 0
 		}
 		if left == 0 {
-			return 0, by
+			return 0, int(by)
 		}
 	}
-	return left, -1
 }
 
 // repeats tells whether b, which r covers, says the same as r.

@@ -322,6 +322,10 @@ func FuzzPattern(f *testing.F) {
 		if first, again := p.Decide(q), p.Decide(q); first != again {
 			t.Fatalf("Decide(%q, %q) = %v, then %v", pattern, name, first, again)
 		}
+		if trace := p.Explain(q); trace.Decision != p.Decide(q) {
+			t.Fatalf("Explain(%q, %q) = %v, want %v", pattern, name, trace.Decision, p.Decide(q))
+		}
+		p.Lint()
 		if !strings.ContainsAny(pattern, `*?[\$`) && !strings.HasPrefix(pattern, "/") && p.Decide(q).Allowed != (pattern == name) {
 			t.Fatalf("the plain pattern %q and the name %q: %v", pattern, name, p.Decide(q))
 		}
