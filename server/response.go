@@ -12,12 +12,11 @@ import (
 const (
 	stall      = 30 * time.Second // without enough progress
 	minRate    = 1 << 10          // bytes per second
-	writeChunk = 1 << 20          // bytes between two looks at the clock when writing
+	firstChunk = 1 << 20          // bytes between two looks at the clock when writing; more to a client that takes them fast
+	mostChunk  = 16 << 20
+	fast       = time.Second
 	readChunk  = int64(stall/time.Second) * minRate
 )
-
-// writeTime is how long a client may take for one chunk.
-const writeTime = stall + writeChunk/minRate*time.Second
 
 // response is the one http.ResponseWriter of a request. It lets files through to sendfile, keeps the deadline and
 // remembers what the access line tells.
@@ -52,13 +51,13 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
-	w.extend()
+	w.extend(firstChunk)
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // extend gives the client time for one more chunk.
-func (w *response) extend() {
-	_ = w.control.SetWriteDeadline(time.Now().Add(writeTime)) // HTTP/1 and HTTP/2 have deadlines; a test's recorder has none
+func (w *response) extend(chunk int64) {
+	_ = w.control.SetWriteDeadline(time.Now().Add(stall + time.Duration(chunk/minRate)*time.Second)) // HTTP/1 and HTTP/2 have deadlines; a test's recorder has none
 }
 
 // Write sends bytes that are small.
@@ -76,13 +75,16 @@ func (w *response) Write(p []byte) (int, error) {
 
 // copyFrom sends n bytes of src, after WriteHeader, chunk by chunk. Where src is a file they go out by sendfile.
 func (w *response) copyFrom(src io.Reader, n int64) error {
-	for {
-		sent, err := io.CopyN(w.ResponseWriter, src, min(n, writeChunk))
+	for chunk := int64(firstChunk); ; w.extend(chunk) {
+		start := time.Now()
+		sent, err := io.CopyN(w.ResponseWriter, src, min(n, chunk))
 		w.bytes += sent
 		if n -= sent; n == 0 || err != nil {
 			return err
 		}
-		w.extend()
+		if time.Since(start) < fast {
+			chunk = min(2*chunk, mostChunk)
+		}
 	}
 }
 
