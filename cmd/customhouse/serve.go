@@ -254,20 +254,21 @@ func (h *house) sweep(ctx context.Context, ttl time.Duration) {
 	}
 }
 
-// greet tells the person who has started the server where it is and how to log in.
+// greet tells the person who has started the server where it is and how to log in, in one write.
 func (h *house) greet(stdout io.Writer, addr string, c *config.Config) {
 	scheme := "http"
 	if h.certs != nil {
 		scheme = "https"
 	}
-	fmt.Fprintf(stdout, "customhouse %s listening on %s://%s\ndata folder: %s\n", buildVersion(), scheme, addr, c.Data)
+	text := fmt.Sprintf("customhouse %s listening on %s://%s\ndata folder: %s\n", buildVersion(), scheme, addr, c.Data)
 	switch {
 	case c.Auth.Off:
-		fmt.Fprintln(stdout, "authorization is off: everybody may do everything")
+		text += "authorization is off: everybody may do everything\n"
 	case h.newlyMade != "":
-		fmt.Fprintf(stdout, "\nAn account was made. Its password is shown this once:\n\n    docker login %s --username %s --password %s\n\n",
+		text += fmt.Sprintf("\nAn account was made. Its password is shown this once:\n\n    docker login %s --username %s --password %s\n\n",
 			addr, adminAccount, string(h.newlyMade))
 	}
+	fmt.Fprint(stdout, text)
 	h.log.Info("listening", "address", scheme+"://"+addr, "data", c.Data, "version", buildVersion())
 }
 
