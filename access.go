@@ -38,6 +38,9 @@ type Access struct {
 	Actions []Action `json:"actions"`
 }
 
+// maxActions is how many actions a scope may name.
+const maxActions = 16
+
 // ParseScope reads one resource scope: type[(class)]:name:action[,action]...
 // (https://distribution.github.io/distribution/spec/auth/scope/). The name of a repository may begin with host[:port]/
 // and obeys the grammar of ParseRepo otherwise; resources of other types take the characters of a path. Actions are
@@ -68,6 +71,9 @@ func ParseScope(s string) (Access, error) {
 	}
 	if s[last+1:] == "" {
 		return a, nil
+	}
+	if strings.Count(s[last+1:], ",") >= maxActions {
+		return bad("more actions than there are")
 	}
 	for action := range strings.SplitSeq(s[last+1:], ",") {
 		if action != "*" && !isWord(action) {

@@ -8,11 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// MaxJSONDepth is how deep objects and arrays may nest in ParseJSON.
-const MaxJSONDepth = 64
+// Limits of ParseJSON: how deep objects and arrays may nest, and how many values there may be, each of which takes many
+// times its text in memory.
+const (
+	MaxJSONDepth  = 64
+	MaxJSONValues = 300_000
+)
 
 // ParseJSON reads one JSON value as manifests and tokens need it read, with a single meaning: valid UTF-8 without a
-// byte order mark, no key twice in an object, at most MaxJSONDepth levels, nothing but white space behind the value.
+// byte order mark, no key twice in an object, at most MaxJSONDepth levels and MaxJSONValues values, nothing but white space
+// behind the value.
 // Objects become map[string]any, arrays []any, numbers json.Number; keys keep their case. encoding/json alone takes the
 // last of duplicate keys and matches keys of any case.
 func ParseJSON(data []byte) (any, error) {
@@ -24,10 +29,14 @@ func ParseJSON(data []byte) (any, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	return parseValue(d, 0)
+	values := 0
+	return parseValue(d, 0, &values)
 }
 
-func parseValue(d *json.Decoder, depth int) (any, error) {
+func parseValue(d *json.Decoder, depth int, values *int) (any, error) {
+	if *values++; *values > MaxJSONValues {
+		return nil, fmt.Errorf("more than %d values", MaxJSONValues)
+	}
 	t, err := d.Token()
 	if err != nil {
 		return nil, err
@@ -42,7 +51,7 @@ func parseValue(d *json.Decoder, depth int) (any, error) {
 	if delim == '[' {
 		list := []any{}
 		for d.More() {
-			v, err := parseValue(d, depth)
+			v, err := parseValue(d, depth, values)
 			if err != nil {
 				return nil, err
 			}
@@ -64,7 +73,7 @@ func parseValue(d *json.Decoder, depth int) (any, error) {
 		if _, twice := object[key]; twice {
 			return nil, fmt.Errorf("duplicate key %q", key)
 		}
-		if object[key], err = parseValue(d, depth); err != nil {
+		if object[key], err = parseValue(d, depth, values); err != nil {
 			return nil, err
 		}
 	}

@@ -94,7 +94,7 @@ func TestS27_ScopeGrammar(t *testing.T) {
 		"repository:a/../b:pull", "repository:..:pull", "repository:a%2fb:pull", "repository:*:pull", "repository:a b:pull",
 		"repository:a\x00:pull", "repository:a\n:pull", "repository:a:PULL", "repository:a:pull,,push", "repository:a:pull, push",
 		"repository:a:b:c:pull", "repository:host:port/a:pull", "repository:" + strings.Repeat("a", 256) + ":pull", "repository::pull",
-		" repository:a:pull", "repository:a:pull ", "repository:-:pull"} {
+		"repository:a:" + strings.Repeat("a,", 16) + "a", " repository:a:pull", "repository:a:pull ", "repository:-:pull"} {
 		if got, err := customhouse.ParseScope(s); err == nil {
 			t.Errorf("ParseScope(%q) = %v, want an error", s, got)
 		}
@@ -136,7 +136,8 @@ func TestParseJSON(t *testing.T) {
 		}
 	}
 	for _, s := range []string{``, `{`, `{"a":1,"a":2}`, `{"b":{"a":1,"\u0061":2}}`, "\ufeff{}", "{\"a\":\"\xff\"}", `{} {}`, `{}x`, `[1 2]`,
-		`{"a" 1}`, `nul`, `01`, deep(customhouse.MaxJSONDepth + 1), deep(100_000)} {
+		`{"a" 1}`, `nul`, `01`, deep(customhouse.MaxJSONDepth + 1), deep(100_000),
+		"[" + strings.Repeat("1,", customhouse.MaxJSONValues) + "1]"} {
 		if v, err := customhouse.ParseJSON([]byte(s)); err == nil {
 			t.Errorf("ParseJSON(%.40q) = %v, want an error", s, v)
 		}

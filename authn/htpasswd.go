@@ -63,10 +63,16 @@ func NewHtpasswd(path string, passwords *Passwords, o HtpasswdOptions) (*Htpassw
 		h.now = time.Now
 	}
 	h.due.Store(h.now().Add(checkEvery).UnixNano())
-	if _, err := h.read(); err != nil {
-		return nil, err
+	for range 20 { // a second in all: somebody may be writing it
+		if _, err := h.read(); err != nil {
+			return nil, err
+		}
+		if h.present.Load() != nil {
+			return h, nil
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	return h, nil
+	return nil, fmt.Errorf("%s: is being written all the time", path)
 }
 
 // Name returns "htpasswd".

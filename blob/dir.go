@@ -257,16 +257,22 @@ func versionOf(info fs.FileInfo) Version {
 // Quarantine implements Store.
 func (s *Dir) Quarantine(_ context.Context, d customhouse.Digest, wrong Version) error {
 	from := s.path(d)
-	s.names.Lock() // a Commit between the look and the rename would lose its content
-	defer s.names.Unlock()
-	if info, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) || err == nil && versionOf(info) != wrong {
-		return nil
-	}
-	name := fmt.Sprintf("%s-%s.%d", d.Algorithm(), d.Hex(), time.Now().UnixNano())
-	if err := os.Rename(from, filepath.Join(s.root, "quarantine", name)); err != nil {
+	moved, err := s.putAway(from, d, wrong)
+	if err != nil || !moved {
 		return known(err)
 	}
 	return known(syncDir(filepath.Dir(from)))
+}
+
+// putAway moves the file of d into quarantine, if it is the version that is wrong.
+func (s *Dir) putAway(from string, d customhouse.Digest, wrong Version) (moved bool, err error) {
+	s.names.Lock() // a Commit between the look and the rename would lose its content
+	defer s.names.Unlock()
+	if info, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) || err == nil && versionOf(info) != wrong {
+		return false, nil
+	}
+	name := fmt.Sprintf("%s-%s.%d", d.Algorithm(), d.Hex(), time.Now().UnixNano())
+	return true, os.Rename(from, filepath.Join(s.root, "quarantine", name))
 }
 
 // Leftovers removes the bytes of uploads that nobody has written to since before and that alive does not know: those of

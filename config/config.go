@@ -164,7 +164,9 @@ type Limits struct {
 	// How long an upload may rest before it is thrown away.
 	UploadTTL time.Duration `yaml:"upload_ttl"`
 
-	// How many wrong passwords a minute are accepted for an account from a client. 0 is no limit.
+	// How many wrong passwords a minute are accepted from a client, for one account and for all together; what is over
+	// waits, except for logins that are remembered as right. Behind a proxy all clients are one: set it higher. 0 is no
+	// limit.
 	FailedLogins int `yaml:"failed_logins"`
 }
 

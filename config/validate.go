@@ -163,13 +163,13 @@ func isOrigin(s string) bool {
 	return s == u.Scheme+"://"+u.Host || s == u.Scheme+"://"+u.Host+"/"
 }
 
-// isBcrypt matches $2a$, $2b$ or $2y$, a cost from 04 to 31, and 53 letters of bcrypt's base 64.
+// isBcrypt matches $2a$, $2b$ or $2y$, a cost from 04 to 15, beyond which a login takes seconds, and 53 letters of bcrypt's base 64.
 func isBcrypt(s string) bool {
 	if len(s) != 60 || s[:2] != "$2" || !strings.ContainsRune("aby", rune(s[2])) || s[3] != '$' || s[6] != '$' {
 		return false
 	}
 	cost, err := strconv.ParseUint(s[4:6], 10, 8)
-	if err != nil || cost < 4 || cost > 31 {
+	if err != nil || cost < 4 || cost > 15 {
 		return false
 	}
 	return strings.Trim(s[7:], "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") == ""

@@ -89,7 +89,7 @@ func BenchmarkPush(b *testing.B) {
 		for i := 0; pb.Next(); i++ {
 			d := customhouse.DigestOf(customhouse.SHA256, fmt.Appendf(nil, "%p %d", pb, i))
 			id := d.Hex()[:26]
-			if err := db.BeginUpload(context.Background(), index.Upload{ID: id, Repo: r, Algorithm: customhouse.SHA256}, 100); err != nil {
+			if err := db.BeginUpload(context.Background(), index.Upload{ID: id, Repo: r, Algorithm: customhouse.SHA256}, 100, nil); err != nil {
 				b.Fatal(err)
 			}
 			if _, err := db.Upload(context.Background(), id); err != nil {

@@ -333,15 +333,16 @@ func TestUploads(t *testing.T) {
 	_, err = db.Upload(t.Context(), "a")
 	wantNotFound(t, "Upload", err)
 	want := index.Upload{ID: "a", Repo: r, Account: "alice", Algorithm: customhouse.SHA512}
-	must(t, db.BeginUpload(t.Context(), want, 2))
-	must(t, db.BeginUpload(t.Context(), index.Upload{ID: "b", Repo: r, Account: "alice", Algorithm: customhouse.SHA256}, 2))
-	wantCode(t, "BeginUpload", db.BeginUpload(t.Context(), index.Upload{ID: "c", Repo: r, Account: "alice"}, 2), customhouse.TooManyRequests)
-	must(t, db.BeginUpload(t.Context(), index.Upload{ID: "d", Repo: r, Account: "bob"}, 2))
-	must(t, db.BeginUpload(t.Context(), index.Upload{ID: "e", Repo: r, Account: "alice"}, 0))
+	must(t, db.BeginUpload(t.Context(), want, 2, nil))
+	must(t, db.BeginUpload(t.Context(), index.Upload{ID: "b", Repo: r, Account: "alice", Algorithm: customhouse.SHA256}, 2, nil))
+	wantCode(t, "BeginUpload", db.BeginUpload(t.Context(), index.Upload{ID: "c", Repo: r, Account: "alice"}, 2, nil), customhouse.TooManyRequests)
+	must(t, db.BeginUpload(t.Context(), index.Upload{ID: "d", Repo: r, Account: "bob"}, 2, nil))
+	must(t, db.BeginUpload(t.Context(), index.Upload{ID: "e", Repo: r, Account: "alice"}, 0, nil))
 
 	now = now.Add(time.Hour)
 	want.Size = 7
-	must(t, db.GrowUpload(t.Context(), "a", 7), db.GrowUpload(t.Context(), "nobody", 7))
+	must(t, db.GrowUpload(t.Context(), "a", 7))
+	wantNotFound(t, "GrowUpload of no upload", db.GrowUpload(t.Context(), "nobody", 7))
 	if got, err := db.Upload(t.Context(), "a"); err != nil || !cmp.Equal(got, want, same) {
 		t.Fatalf("Upload = %v, %v; want %v", got, err, want)
 	}
@@ -415,8 +416,10 @@ func TestS68_RestingUploadMakesRoom(t *testing.T) {
 	db, err := index.Open(t.Context(), filepath.Join(t.TempDir(), "index.db"), index.Options{Now: func() time.Time { return now }})
 	must(t, err)
 	defer func() { must(t, db.Close()) }()
+	atWork := map[string]bool{}
 	begin := func(id string) error {
-		return db.BeginUpload(t.Context(), index.Upload{ID: id, Repo: repo(t, "a/b"), Account: "ci", Algorithm: customhouse.SHA256}, 2)
+		u := index.Upload{ID: id, Repo: repo(t, "a/b"), Account: "ci", Algorithm: customhouse.SHA256}
+		return db.BeginUpload(t.Context(), u, 2, func(id string) bool { return atWork[id] })
 	}
 	must(t, begin("old"), begin("busy"))
 	wantCode(t, "BeginUpload with two at work", begin("new"), customhouse.TooManyRequests)
@@ -428,4 +431,10 @@ func TestS68_RestingUploadMakesRoom(t *testing.T) {
 		t.Fatalf("Upload at work = %v, want it kept", err)
 	}
 	wantCode(t, "BeginUpload with two at work again", begin("newer"), customhouse.TooManyRequests)
+	now = now.Add(2 * time.Hour) // both rest by their rows, but one of them still receives
+	atWork["busy"] = true
+	must(t, begin("newest"))
+	if _, err := db.Upload(t.Context(), "busy"); err != nil {
+		t.Fatalf("Upload that receives = %v, want it kept", err)
+	}
 }

@@ -39,6 +39,9 @@ func (db *DB) Repos(ctx context.Context, after string, n int) ([]string, error) 
 // Tags returns, in byte order, up to n tags of the repository after the given one; the caller does not change the slice.
 // customhouse.ErrNotFound: there is no such repository.
 func (db *DB) Tags(ctx context.Context, repo customhouse.Repo, after string, n int) ([]string, error) {
+	if len(after) > customhouse.MaxTagLength { // no tag is longer, so what is behind it does not matter
+		after = after[:customhouse.MaxTagLength+1]
+	}
 	return db.tags.get(repo.String(), strconv.Itoa(n)+" "+after, func() ([]string, error) {
 		var id int64
 		if err := db.row(ctx, "select id from repo where name = ?", repo.String()).scan(&id); err != nil {

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"customhouse"
@@ -23,7 +24,9 @@ const restingUpload = time.Hour
 // BeginUpload remembers a new upload. Where its account has limit of them already (0 is no limit), the one that has rested
 // longest is forgotten, so that pushes which were broken off do not shut their account out; where all of them are at work:
 // TOOMANYREQUESTS. A loss of power may forget uploads and their progress, never what has become a blob.
-func (db *DB) BeginUpload(ctx context.Context, u Upload, limit int) error {
+//
+// Busy tells of an upload whether a request is at work on it; it may be nil.
+func (db *DB) BeginUpload(ctx context.Context, u Upload, limit int, busy func(id string) bool) error {
 	return db.writer.write(ctx, false, func(t *tx) error {
 		now := db.now()
 		if limit > 0 {
@@ -32,12 +35,11 @@ func (db *DB) BeginUpload(ctx context.Context, u Upload, limit int) error {
 				return err
 			}
 			if open >= limit {
-				ended, err := t.changed(ctx, `delete from upload where id =
-					(select id from upload where account = ? and updated < ? order by updated limit 1)`, u.Account, now.Add(-restingUpload).Unix())
+				ended, err := endResting(ctx, t, u.Account, now.Add(-restingUpload), busy)
 				if err != nil {
 					return err
 				}
-				if ended == 0 {
+				if !ended {
 					return customhouse.Errorf(customhouse.TooManyRequests, "too many uploads under way; finish or cancel some of them").
 						WithDetail(map[string]int{"uploads": open, "limit": limit})
 				}
@@ -46,6 +48,24 @@ func (db *DB) BeginUpload(ctx context.Context, u Upload, limit int) error {
 		return t.exec(ctx, "insert into upload (id, repo, account, algorithm, size, updated) values (?, ?, ?, ?, ?, ?)",
 			u.ID, u.Repo.String(), u.Account, string(u.Algorithm), u.Size, now.Unix())
 	})
+}
+
+// endResting forgets the upload of an account that has rested longest, since before at least, and tells whether there was
+// one. A request may be at work for long on an upload that its row says to rest.
+func endResting(ctx context.Context, t *tx, account string, before time.Time, busy func(id string) bool) (bool, error) {
+	for i := 0; ; i++ {
+		var id string
+		err := t.row(ctx, "select id from upload where account = ? and updated < ? order by updated, id limit 1 offset ?", account, before.Unix(), i).scan(&id)
+		if errors.Is(err, customhouse.ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if busy == nil || !busy(id) {
+			return true, t.exec(ctx, "delete from upload where id = ?", id)
+		}
+	}
 }
 
 // Upload returns the upload id. customhouse.ErrNotFound.
@@ -61,10 +81,14 @@ func (db *DB) Upload(ctx context.Context, id string) (Upload, error) {
 	return u, err
 }
 
-// GrowUpload remembers how many bytes of the upload are there.
+// GrowUpload remembers how many bytes of the upload are there. customhouse.ErrNotFound.
 func (db *DB) GrowUpload(ctx context.Context, id string, size int64) error {
 	return db.writer.write(ctx, false, func(t *tx) error {
-		return t.exec(ctx, "update upload set size = ?, updated = ? where id = ?", size, db.now().Unix(), id)
+		n, err := t.changed(ctx, "update upload set size = ?, updated = ? where id = ?", size, db.now().Unix(), id)
+		if err == nil && n == 0 {
+			return customhouse.ErrNotFound
+		}
+		return err
 	})
 }
 

@@ -56,7 +56,9 @@ func newView[T any](c *changes, weigh func(T) int) *view[T] {
 	const entry = 300 // bytes that an entry takes beside its fact
 	return &view[T]{changes: c, entries: otter.Must(&otter.Options[viewKey, viewEntry[T]]{
 		MaximumWeight: maxView,
-		Weigher:       func(_ viewKey, e viewEntry[T]) uint32 { return uint32(entry + weigh(e.fact)) },
+		Weigher: func(k viewKey, e viewEntry[T]) uint32 {
+			return uint32(entry + len(k.repo) + len(k.name) + weigh(e.fact))
+		},
 	})}
 }
 

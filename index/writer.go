@@ -117,11 +117,11 @@ func (w *writer) commit(batch []*job) {
 		err = w.tx.exec(ctx, "begin immediate")
 	}
 	if err == nil {
-		for i, j := range batch {
-			failed[i] = w.tx.savepoint(ctx, j.do)
+		if err = w.runJobs(ctx, batch, failed); err == nil {
+			err = w.tx.exec(ctx, "commit")
 		}
-		if err = w.tx.exec(ctx, "commit"); err != nil {
-			_ = w.tx.exec(ctx, "rollback") // the error that counts is the commit's
+		if err != nil {
+			_ = w.tx.exec(ctx, "rollback") // the error that counts is the one before
 		}
 	}
 	for i, j := range batch {
@@ -130,6 +130,27 @@ func (w *writer) commit(batch []*job) {
 		}
 		j.result <- failed[i]
 	}
+}
+
+// runJobs runs the jobs of a batch and notes which have failed. Some errors, a full disk among them, make the database
+// undo the whole transaction: then the jobs before share the failure, and those behind go on in a new transaction.
+func (w *writer) runJobs(ctx context.Context, batch []*job, failed []error) error {
+	for i, j := range batch {
+		var undone bool
+		if undone, failed[i] = w.tx.savepoint(ctx, j.do); !undone {
+			continue
+		}
+		for k := range failed[:i] {
+			if failed[k] == nil {
+				failed[k] = failed[i]
+			}
+		}
+		_ = w.tx.exec(ctx, "rollback") // as a rule there is nothing left to undo
+		if err := w.tx.exec(ctx, "begin immediate"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sync makes commits wait for the disk, or not.
@@ -154,21 +175,25 @@ type tx struct {
 	stmts map[string]*sql.Stmt
 }
 
-// savepoint runs do so that its changes are undone alone when it fails or panics.
-func (t *tx) savepoint(ctx context.Context, do func(*tx) error) (err error) {
+// savepoint runs do so that its changes are undone alone when it fails or panics, and tells when all that came before it
+// in the transaction is undone too.
+func (t *tx) savepoint(ctx context.Context, do func(*tx) error) (undone bool, err error) {
 	if err := t.exec(ctx, "savepoint job"); err != nil {
-		return err
+		return true, err
 	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in a write: %v\n%s", p, debug.Stack())
 		}
-		if err != nil {
-			err = errors.Join(err, t.exec(ctx, "rollback to job"))
+		if err != nil && t.exec(ctx, "rollback to job") != nil {
+			undone = true
+			return
 		}
-		err = errors.Join(err, t.exec(ctx, "release job"))
+		if e := t.exec(ctx, "release job"); e != nil {
+			undone, err = true, errors.Join(err, e)
+		}
 	}()
-	return do(t)
+	return false, do(t)
 }
 
 // exec runs a statement.

@@ -216,3 +216,33 @@ func TestWriterContext(t *testing.T) {
 		t.Errorf("there = %v, want the first only", there)
 	}
 }
+
+// Where the database undoes a whole transaction by itself, as it does when the disk is full, writes that were part of it
+// hear so, and those behind are neither lost nor reported as failed.
+func TestWriterUndoneTransaction(t *testing.T) {
+	db := open(t)
+	full := errors.New("full")
+	jobs := []func(index.Tx) error{
+		func(x index.Tx) error { return x.Exec(addName, "n0") },
+		func(x index.Tx) error { return errors.Join(x.Exec("rollback"), full) }, // what SQLite does with SQLITE_FULL
+		func(x index.Tx) error { return x.Exec(addName, "n2") },
+		func(x index.Tx) error { return x.Exec(addName, "n3") },
+	}
+	release := hold(t, db)
+	results := make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i, do := range jobs {
+		wg.Go(func() { results[i] = db.Write(context.Background(), true, do) })
+		for db.Queued() != i+1 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	release()
+	wg.Wait()
+	if !errors.Is(results[0], full) || !errors.Is(results[1], full) || results[2] != nil || results[3] != nil {
+		t.Errorf("Write = %v, want that the first two failed", results)
+	}
+	if got := names(t, db, 4); got[0] || got[1] || !got[2] || !got[3] {
+		t.Errorf("accounts = %v, want those of the last two", got)
+	}
+}

@@ -150,7 +150,7 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 	if _, err := p.r.keep(ctx, d, bytes.NewReader(push.Bytes)); err != nil {
 		return Pushed{}, err
 	}
-	if err := p.r.index.PutManifest(ctx, p.name, put); err != nil {
+	if err := p.r.index.PutManifest(context.WithoutCancel(ctx), p.name, put); err != nil {
 		return Pushed{}, err
 	}
 	p.r.manifests.Set(d, push.Bytes)

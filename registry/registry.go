@@ -144,12 +144,13 @@ func (r *Registry) Ready(ctx context.Context) error {
 		return err
 	}
 	return r.probe.ask(r.opts.Now(), func() error {
-		const id = "ready" // no upload of a client is called that
+		const id = "ready"                // no upload of a client is called that
+		ctx := context.WithoutCancel(ctx) // the answer is for all who ask
 		_, err := r.store.Append(ctx, id, 0, strings.NewReader("ready"))
 		if errors.Is(err, blob.ErrNoSpace) {
 			err = nil
 		}
-		return errors.Join(storeError(err), storeError(r.store.Discard(context.WithoutCancel(ctx), id)))
+		return errors.Join(storeError(err), storeError(r.store.Discard(ctx, id)))
 	})
 }
 

@@ -39,7 +39,7 @@ func (p Repository) BeginUpload(ctx context.Context, account string, algorithm c
 	}
 	u := p.Upload(account, rand.Text())
 	state := index.Upload{ID: u.id, Repo: p.name, Account: account, Algorithm: algorithm}
-	return u, p.r.index.BeginUpload(ctx, state, p.r.opts.UploadsPerAccount)
+	return u, p.r.index.BeginUpload(ctx, state, p.r.opts.UploadsPerAccount, p.r.sessions.busy)
 }
 
 // Size is how many bytes are there. BLOB_UPLOAD_UNKNOWN: there is no such upload in this repository that the account
@@ -79,7 +79,11 @@ func (u Upload) remember(ctx context.Context, s *session, before int64, err erro
 	if s.size == before || errors.As(err, new(errGone)) {
 		return err
 	}
-	return errors.Join(err, u.p.r.index.GrowUpload(context.WithoutCancel(ctx), u.id, s.size))
+	grown := u.p.r.index.GrowUpload(context.WithoutCancel(ctx), u.id, s.size)
+	if errors.Is(grown, customhouse.ErrNotFound) {
+		return errGone{u.unknown()}
+	}
+	return errors.Join(err, grown)
 }
 
 func (u Upload) append(ctx context.Context, s *session, offset, length int64, body io.Reader) error {
@@ -128,6 +132,7 @@ func (u Upload) Finish(ctx context.Context, d customhouse.Digest, offset, length
 		if got := customhouse.DigestSum(d.Algorithm(), s.hash); got != d {
 			return errGone{wrongDigest(d, got, s.size)}
 		}
+		ctx := context.WithoutCancel(ctx) // the bytes are here and right: the client may find them, though it has gone
 		if err := r.commit(ctx, u.id, d); errors.Is(err, blob.ErrNotFound) {
 			return errGone{u.unknown()}
 		} else if err != nil {
@@ -255,7 +260,7 @@ func (p Repository) Monolithic(ctx context.Context, d customhouse.Digest, length
 	if err != nil {
 		return err
 	}
-	return p.r.index.AddBlob(ctx, p.name, d, size, "")
+	return p.r.index.AddBlob(context.WithoutCancel(ctx), p.name, d, size, "")
 }
 
 // keep stores body durably as the content of d, or nothing of it. DIGEST_INVALID.

@@ -70,6 +70,9 @@ func (v *verifyingReader) Read(p []byte) (int, error) {
 	if v.done {
 		return 0, io.EOF
 	}
+	if err := v.ctx.Err(); err != nil { // nobody waits for it
+		return 0, err
+	}
 	n, err := v.object.Read(p)
 	v.hash.Write(p[:n])
 	v.left -= int64(n)

@@ -59,7 +59,7 @@ func TestS32_HostAttack(t *testing.T) {
 			}
 			for host, want := range map[string]string{
 				"localhost:5000": "http://localhost:5000/token", "LOCALHOST": "http://localhost/token", "127.0.0.1:1234": "http://127.0.0.1:1234/token",
-				"[::1]:5000": "http://[::1]:5000/token", "registry.example.com": "https://registry.example.com/token", "registry.lan": "http://registry.lan/token",
+				"[::1]:5000": "http://[::1]:5000/token", "registry.example.com": "https://registry.example.com/token", "registry.lan": "https://registry.lan/token",
 			} {
 				a := h.as("").get("/v2/", "Host", host)
 				known := host != "registry.example.com" && host != "registry.lan" || host == "registry.example.com" && realm.Public != nil || realm.Hosts != nil

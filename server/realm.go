@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"customhouse"
@@ -30,7 +31,7 @@ func (u RealmURL) of(r *http.Request) (string, *customhouse.Error) {
 	}
 	if u.ours(r, host) {
 		scheme := "http"
-		if r.TLS != nil {
+		if r.TLS != nil || u.Public != nil && u.Public.Scheme == "https" && u.listed(host) {
 			scheme = "https"
 		}
 		return scheme + "://" + host + TokenPath, nil
@@ -41,6 +42,16 @@ func (u RealmURL) of(r *http.Request) (string, *customhouse.Error) {
 	return "", customhouse.Errorf(customhouse.Misdirected, "this registry does not know itself by the requested host; its operator can add it to hosts or public_url")
 }
 
+// listed tells whether the operator has named the host. Clients reach those the way they reach the public URL, be it by
+// a proxy that adds TLS.
+func (u RealmURL) listed(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	return slices.Contains(u.Hosts, host) || slices.Contains(u.Hosts, name)
+}
+
 func (u RealmURL) ours(r *http.Request, host string) bool {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {
@@ -49,10 +60,8 @@ func (u RealmURL) ours(r *http.Request, host string) bool {
 	if strings.Trim(port, "0123456789") != "" {
 		return false // a port such as "80,evil.example" would be part of the realm
 	}
-	for _, h := range u.Hosts {
-		if h == host || h == name {
-			return true
-		}
+	if u.listed(host) {
+		return true
 	}
 	bare := strings.Trim(name, "[]")
 	if bare == "localhost" {

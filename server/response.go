@@ -25,6 +25,8 @@ type response struct {
 	control *http.ResponseController
 	head    bool // answer HEAD: the body is not sent
 
+	sendfile bool // HTTP/1: the kernel sends, and ends connections that stall
+
 	quiet   bool // not worth a line
 	broken  bool // the answer could not be ended
 	status  int
@@ -82,7 +84,7 @@ func (w *response) copyFrom(src io.Reader, n int64) error {
 		if n -= sent; n == 0 || err != nil {
 			return err
 		}
-		if time.Since(start) < fast {
+		if w.sendfile && time.Since(start) < fast {
 			chunk = min(2*chunk, mostChunk)
 		}
 	}
@@ -113,7 +115,10 @@ func (b *progressBody) extend() {
 
 func (b *progressBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.since += int64(n); b.since >= readChunk {
+	switch b.since += int64(n); {
+	case err != nil: // nothing more is waited for but the answer, which may take its time
+		_ = b.control.SetReadDeadline(time.Time{})
+	case b.since >= readChunk:
 		b.extend()
 	}
 	return n, err

@@ -62,7 +62,7 @@ func (s *Server) Drain() { s.ready.Store(false) }
 func (s *Server) ServeHTTP(inner http.ResponseWriter, r *http.Request) {
 	st := s.state.Load()
 	start := time.Now()
-	w := &response{ResponseWriter: inner, control: http.NewResponseController(inner), head: r.Method == http.MethodHead}
+	w := &response{ResponseWriter: inner, control: http.NewResponseController(inner), head: r.Method == http.MethodHead, sendfile: r.ProtoMajor == 1}
 	if r.ContentLength != 0 {
 		r = watchBody(w, r)
 	}

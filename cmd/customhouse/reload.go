@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -19,38 +18,44 @@ import (
 // written.
 const lookEvery = 400 * time.Millisecond
 
+// retryEvery is how often a configuration that was refused is tried again.
+const retryEvery = 5 * time.Second
+
 // reload applies the configuration again at SIGHUP and when a file of it has changed, until ctx ends. It builds all of
 // the new before it gives up any of the old; where it cannot, it says so and nothing has changed.
 func (h *house) reload(ctx context.Context, c *config.Config) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	ticks := time.NewTicker(lookEvery)
 	defer ticks.Stop()
 	applied := h.seen
 	last := applied
+	var refused error
+	var again time.Time // when what was refused is tried again: a file that it names may have come
 	for {
 		asked := false
 		select {
 		case <-ctx.Done():
 			return
-		case <-hup:
+		case <-h.hup:
 			asked = true
 		case <-ticks.C:
 		}
 		now := h.look(c)
 		settled := maps.Equal(now, last)
 		last = now
-		if !asked && (!settled || maps.Equal(now, applied)) {
+		retry := refused != nil && time.Now().After(again)
+		if !asked && (!settled || maps.Equal(now, applied) && !retry) {
 			continue
 		}
 		applied = now
 		next, err := h.apply(c)
 		if err != nil {
-			h.log.Error("the configuration is not taken; the one before stays", "error", err)
+			if asked || refused == nil || err.Error() != refused.Error() {
+				h.log.Error("the configuration is not taken; the one before stays", "error", err)
+			}
+			refused, again = err, time.Now().Add(retryEvery)
 			continue
 		}
-		c = next
+		c, refused = next, nil
 		applied = h.look(c)
 		for name := range applied {
 			if before, ok := now[name]; ok {
@@ -82,7 +87,8 @@ func (h *house) look(c *config.Config) map[string]string {
 	return seen
 }
 
-// apply reads the configuration and puts it into effect.
+// apply reads the configuration and puts it into effect, but for what takes a restart: that stays as it is, and the new
+// configuration is checked together with it.
 func (h *house) apply(old *config.Config) (*config.Config, error) {
 	c, _, err := h.settings.load()
 	if err != nil {
@@ -94,6 +100,14 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 			return nil, err
 		}
 	}
+	wanted := *c
+	c.Listen, c.Data, c.Drain, c.Log.Format, c.Storage.Reserve = old.Listen, old.Data, old.Drain, old.Log.Format, old.Storage.Reserve
+	if c.TLS.Minimum = old.TLS.Minimum; c.TLS.Enabled() != old.TLS.Enabled() {
+		c.TLS = old.TLS
+	}
+	if err := c.Validate(); err != nil { // what is new has to go together with what stays
+		return nil, err
+	}
 	state, err := h.parts.build(c)
 	if err != nil {
 		return nil, err
@@ -103,8 +117,8 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 	}
 	h.server.Swap(state)
 	h.level.Set(c.Log.Threshold())
-	if c.Listen != old.Listen || c.Data != old.Data || c.TLS.Enabled() != old.TLS.Enabled() || c.TLS.Minimum != old.TLS.Minimum ||
-		c.Log.Format != old.Log.Format || c.Storage.Reserve != old.Storage.Reserve || c.Drain != old.Drain {
+	if wanted.Listen != c.Listen || wanted.Data != c.Data || wanted.TLS != c.TLS || wanted.Drain != c.Drain ||
+		wanted.Log.Format != c.Log.Format || wanted.Storage.Reserve != c.Storage.Reserve {
 		h.log.Warn("listen, data, drain, tls on or off, tls.minimum, log.format and storage.reserve change with a restart only")
 	}
 	return c, nil

@@ -69,6 +69,8 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	lines := newLineWriter(stderr)
 	defer lines.Close()
 	h := newHouse(s, lines, c.Log)
+	signal.Notify(h.hup, syscall.SIGHUP) // from the start to the end: unheard, it would end the process
+	defer signal.Stop(h.hup)
 	h.seen = h.look(c)
 	if err := h.open(ctx, c); err != nil {
 		return errors.Join(err, h.close())
@@ -89,11 +91,12 @@ type house struct {
 	server    *server.Server
 	certs     *certificates     // nil without TLS
 	seen      map[string]string // the files of the configuration as they were when it was read
+	hup       chan os.Signal
 	newlyMade customhouse.Secret
 }
 
 func newHouse(s *settings, lines io.Writer, l config.Log) *house {
-	h := &house{settings: s}
+	h := &house{settings: s, hup: make(chan os.Signal, 1)}
 	h.level.Set(l.Threshold())
 	opts := &slog.HandlerOptions{Level: &h.level}
 	if l.Format == "text" {
@@ -132,7 +135,7 @@ func (h *house) open(ctx context.Context, c *config.Config) (err error) {
 			return err
 		}
 	}
-	return h.makeAdmin(ctx, c)
+	return nil
 }
 
 // adminAccount is the account that the first start makes.
@@ -177,6 +180,9 @@ func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) err
 	listener, err := (&net.ListenConfig{Control: dropStalled}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return withHint(fmt.Errorf("listen: %w", err), "choose another address with --listen")
+	}
+	if err := h.makeAdmin(ctx, c); err != nil { // after listening: a start that fails shows no password
+		return errors.Join(err, listener.Close())
 	}
 	hs := &http.Server{
 		Handler: h.server, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
