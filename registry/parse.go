@@ -141,7 +141,8 @@ func invalid(format string, args ...any) *customhouse.Error {
 	return customhouse.Errorf(customhouse.ManifestInvalid, "manifest invalid").WithDetail(fmt.Sprintf(format, args...))
 }
 
-// fields reads the fields of a JSON object, and keeps the first thing that is wrong with them.
+// fields reads the fields of a JSON object, and keeps the first thing that is wrong with them. A null list or object is
+// none, as programs write it that leave it empty.
 type fields struct {
 	object map[string]any
 	path   string
@@ -169,8 +170,8 @@ func (f *fields) text(key string) string {
 }
 
 func (f *fields) texts(key string) map[string]string {
-	v, there := f.object[key]
-	if !there {
+	v := f.object[key]
+	if v == nil {
 		return nil
 	}
 	o, ok := v.(map[string]any)
@@ -202,9 +203,8 @@ func (f *fields) integer(key string) int64 {
 }
 
 func (f *fields) list(key string) []any {
-	v, there := f.object[key]
-	list, ok := v.([]any)
-	if there && !ok {
+	list, ok := f.object[key].([]any)
+	if f.object[key] != nil && !ok {
 		f.fail("%s.%s is not a list", f.path, key)
 	}
 	return list
@@ -212,8 +212,8 @@ func (f *fields) list(key string) []any {
 
 // child returns the object under key, nil if there is none.
 func (f *fields) child(key string) *fields {
-	v, there := f.object[key]
-	if !there {
+	v := f.object[key]
+	if v == nil {
 		return nil
 	}
 	o, ok := v.(map[string]any)

@@ -17,7 +17,8 @@ func getManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) e
 	if err != nil {
 		return err
 	}
-	if accept := parseAccept(r.Header["Accept"]); !accept.takes(m.MediaType) {
+	// Docker's own images go to everybody, as CNCF distribution has it: their clients do not always list them.
+	if accept := parseAccept(r.Header["Accept"]); m.MediaType != customhouse.MediaTypeDockerManifest && !accept.takes(m.MediaType) {
 		if m, err = substitute(r, q, m.Descriptor, accept); err != nil {
 			return err
 		}
