@@ -90,11 +90,3 @@ func (r Reserve) String() string {
 	}
 	return r.Bytes.String()
 }
-
-// Of returns the bytes to keep free on a disk that holds total.
-func (r Reserve) Of(total int64) int64 {
-	if r.Percent != 0 {
-		return int64(float64(total) * r.Percent / 100)
-	}
-	return int64(r.Bytes)
-}

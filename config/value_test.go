@@ -37,18 +37,18 @@ func TestSize(t *testing.T) {
 func TestReserve(t *testing.T) {
 	tests := []struct {
 		text, back string
-		of1000     int64
+		want       config.Reserve
 	}{
-		{"2%", "2%", 20},
-		{"0.5%", "0.5%", 5},
-		{"0%", "0", 0},
-		{"0", "0", 0},
-		{"1KiB", "1KiB", 1024},
+		{"2%", "2%", config.Reserve{Percent: 2}},
+		{"0.5%", "0.5%", config.Reserve{Percent: 0.5}},
+		{"0%", "0", config.Reserve{}},
+		{"0", "0", config.Reserve{}},
+		{"1KiB", "1KiB", config.Reserve{Bytes: 1024}},
 	}
 	for _, tt := range tests {
 		var got config.Reserve
-		if err := got.UnmarshalText([]byte(tt.text)); err != nil || got.String() != tt.back || got.Of(1000) != tt.of1000 {
-			t.Errorf("Reserve(%q) = %q, %d of 1000, %v, want %q, %d", tt.text, got, got.Of(1000), err, tt.back, tt.of1000)
+		if err := got.UnmarshalText([]byte(tt.text)); err != nil || got.String() != tt.back || got != tt.want {
+			t.Errorf("Reserve(%q) = %+v (%q), %v, want %+v (%q)", tt.text, got, got, err, tt.want, tt.back)
 		}
 	}
 	for _, bad := range []string{"", "%", "100%", "-1%", "NaN%", "Inf%", "2 %%", "many"} {

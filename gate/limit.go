@@ -18,9 +18,6 @@ type Limits struct {
 	PerClient  int // of all accounts from one client address; an IPv6 client is its /64
 }
 
-// DefaultLimits are those of a registry that faces the world.
-var DefaultLimits = Limits{PerAccount: 20, PerClient: 20}
-
 // limitedError says that too many logins have failed.
 type limitedError struct{ wait time.Duration }
 

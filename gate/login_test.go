@@ -134,7 +134,7 @@ func (h *house) guess(account, client string) *gate.Refusal {
 
 // TestS37FailedLogins guesses passwords: of one account, then of many, then from within one network of IPv6.
 func TestS37FailedLogins(t *testing.T) {
-	limited := func(o *gate.Options) { o.Limits = gate.DefaultLimits }
+	limited := func(o *gate.Options) { o.Limits = gate.Limits{PerAccount: 20, PerClient: 20} }
 	for name, guess := range map[string]func(h *house, i int) *gate.Refusal{
 		"one account":   func(h *house, i int) *gate.Refusal { return h.guess("alice", "192.0.2.7") },
 		"200 accounts":  func(h *house, i int) *gate.Refusal { return h.guess(fmt.Sprint("user", i), "192.0.2.7") },
@@ -187,7 +187,7 @@ func TestS37FailedLogins(t *testing.T) {
 		}
 	})
 	t.Run("memory", func(t *testing.T) {
-		h := newHouse(t, func(o *gate.Options) { o.Chain, o.Limits = nil, gate.DefaultLimits })
+		h := newHouse(t, func(o *gate.Options) { o.Chain, o.Limits = nil, gate.Limits{PerAccount: 20, PerClient: 20} })
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -295,7 +295,7 @@ func TestPasswordsAreRemembered(t *testing.T) {
 
 // TestConcurrently is for the race detector.
 func TestConcurrently(t *testing.T) {
-	h := newHouse(t, func(o *gate.Options) { o.Limits = gate.DefaultLimits })
+	h := newHouse(t, func(o *gate.Options) { o.Limits = gate.Limits{PerAccount: 20, PerClient: 20} })
 	cred := bearer(h.issue(own("bob"), "repository:bob/a:pull"))
 	var wg sync.WaitGroup
 	for i := range 8 {

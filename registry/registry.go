@@ -138,7 +138,7 @@ func (p Repository) Tags(ctx context.Context, after string, n int) (tags []strin
 }
 
 // Ready tells whether the index answers and the store takes bytes. A full disk is no reason to say no: reading and
-// deleting go on, and they make room.
+// deleting go on.
 func (r *Registry) Ready(ctx context.Context) error {
 	if err := r.index.Ping(ctx); err != nil {
 		return err
