@@ -287,7 +287,7 @@ func TestS29RefreshTokens(t *testing.T) {
 	if _, err := h.refreshed(bound, "ci"); err != nil {
 		t.Fatalf("Issue for its own client = %v", err)
 	}
-	invalid("guessed", bound[:len(bound)-1]+"A", "ci")
+	invalid("guessed", bound[:len(bound)-1]+"-", "ci") // 32 bytes never end in "-"
 
 	h.refreshes.err = errors.New("disk on fire")
 	var refusal *gate.Refusal
