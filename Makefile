@@ -14,11 +14,11 @@ build:                ## ./customhouse, one static binary
 
 test: lint            ## everything that has to pass, with the real clients; installs what it needs
 	e2e/install
-	CUSTOMHOUSE_REQUIRE_TOOLS=1 go test -timeout 20m ./...
+	CUSTOMHOUSE_REQUIRE_TOOLS=1 go test -count=1 -timeout 20m ./...
 
 test-long: lint       ## the same with helm, cosign, soak, power loss and the race detector
 	e2e/install --long
-	CUSTOMHOUSE_REQUIRE_TOOLS=1 CUSTOMHOUSE_LONG=1 go test -timeout 90m ./...
+	CUSTOMHOUSE_REQUIRE_TOOLS=1 CUSTOMHOUSE_LONG=1 go test -count=1 -timeout 90m ./...
 	CGO_ENABLED=1 go test -race -timeout 60m $$(go list ./... | grep -v -e /e2e -e /bench)
 
 bench:                ## measure beside Debian's docker-registry and print the table
