@@ -33,7 +33,7 @@ func TestS32_HostAttack(t *testing.T) {
 		{"Host", "localhost:5000@evil.test"}, {"Host", "evil.test#localhost"}, {"Host", `localhost",realm="https://evil.test`}, {"Host", "127.0.0.1:80,evil.test"}, {"Host", "localhost:evil"},
 	}
 	for name, realm := range map[string]server.RealmURL{
-		"no public URL": {}, "public URL": {Public: public}, "hosts": {Public: public, Hosts: []string{"registry.lan", "registry.lan:5000"}},
+		"no public URL": {}, "public URL": {Public: public}, "hosts": {Public: public, Hosts: []string{"registry.lan", "registry.lan:5000"}, Listen: "127.0.0.1:1234"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := open(t, setup{realm: realm})

@@ -19,7 +19,8 @@ const TokenPath = "/token"
 // from a Host header that is not ours.
 type RealmURL struct {
 	Public *url.URL // how clients reach the registry where the Host header does not tell; nil: unknown
-	Hosts  []string // Host headers that are ours, lower case, with or without a port
+	Hosts  []string // Host headers that the operator says are ours, lower case, with or without a port
+	Listen string   // the address that we listen on, lower case
 }
 
 // of returns the URL for a request: on the requested host where that is one of ours, because clients refuse a realm on
@@ -60,7 +61,7 @@ func (u RealmURL) ours(r *http.Request, host string) bool {
 	if strings.Trim(port, "0123456789") != "" {
 		return false // a port such as "80,evil.example" would be part of the realm
 	}
-	if u.listed(host) {
+	if u.listed(host) || u.Listen != "" && host == u.Listen {
 		return true
 	}
 	bare := strings.Trim(name, "[]")

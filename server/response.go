@@ -116,7 +116,7 @@ func (b *progressBody) extend() {
 func (b *progressBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch b.since += int64(n); {
-	case err != nil: // nothing more is waited for but the answer, which may take its time
+	case err == io.EOF: // nothing more is waited for but the answer, which may take its time
 		_ = b.control.SetReadDeadline(time.Time{})
 	case b.since >= readChunk:
 		b.extend()

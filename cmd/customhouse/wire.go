@@ -142,8 +142,8 @@ var sparse = map[string]registry.Sparse{
 
 // realmOf tells by which names the registry is known.
 func realmOf(c *config.Config) (server.RealmURL, error) {
-	var realm server.RealmURL
-	for _, host := range append([]string{c.Listen}, c.Hosts...) {
+	realm := server.RealmURL{Listen: strings.ToLower(c.Listen)}
+	for _, host := range c.Hosts {
 		realm.Hosts = append(realm.Hosts, strings.ToLower(host))
 	}
 	if c.PublicURL == "" {
