@@ -10,6 +10,7 @@ package config
 import (
 	"crypto/tls"
 	"log/slog"
+	"slices"
 	"time"
 
 	"customhouse"
@@ -45,7 +46,7 @@ type Config struct {
 	// The tokens that the built-in token service issues.
 	Token Token `yaml:"token"`
 
-	// Who is asking: the sources of accounts are asked in the order users, htpasswd, accounts.
+	// Who is asking: the sources of accounts, asked in turn.
 	Auth Auth `yaml:"auth"`
 
 	// Who may do what: the first rule that matches decides, and nothing is allowed without one. Leaving the key out
@@ -114,6 +115,10 @@ type Auth struct {
 
 	// Whether requests to the registry may carry a password (Basic) where they usually carry a token (Bearer).
 	Basic bool `yaml:"basic"`
+
+	// The order in which the sources of accounts are asked; the first that knows an account owns it. Those that the list
+	// leaves out follow in the order of the default.
+	Order []Source `yaml:"order"`
 
 	// Accounts that are kept in this file, by name.
 	Users map[string]User `yaml:"users"`
@@ -208,7 +213,7 @@ func Default() *Config {
 			Expiration:        5 * time.Minute,
 			RefreshExpiration: 720 * time.Hour,
 		},
-		Auth: Auth{Basic: true, Accounts: true},
+		Auth: Auth{Basic: true, Order: slices.Clone(sources), Accounts: true},
 		Rules: []policy.Rule{{
 			Match:   policy.Match{Labels: map[string]string{"role": "admin"}},
 			Actions: []customhouse.Action{customhouse.All},

@@ -188,3 +188,20 @@ func TestLoadUnreadable(t *testing.T) {
 		}
 	}
 }
+
+func TestAuthSequence(t *testing.T) {
+	got, err := config.Parse("customhouse.yml", []byte("auth: {order: [accounts, ldap]}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []config.Source{
+		"accounts", "ldap", "users", "exec", "google", "github", "oidc", "gitlab", "mongo", "sql", "worker", "webhook", "plugin", "htpasswd",
+	}
+	if diff := cmp.Diff(want, got.Auth.Sequence()); diff != "" {
+		t.Errorf("Sequence differs (-want +got):\n%s", diff)
+	}
+	_, err = config.Parse("customhouse.yml", []byte("auth: {order: [users, ldapp, users]}"))
+	if err == nil || !strings.Contains(err.Error(), "1:23: auth.order[1]: want one of users,") || !strings.Contains(err.Error(), "1:30: auth.order[2]: stands twice") {
+		t.Errorf("Parse = %v, want both faults", err)
+	}
+}

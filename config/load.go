@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -103,6 +104,18 @@ func (c *Config) paths() map[string]*string {
 		"token.key":       &c.Token.Key,
 		"auth.htpasswd":   &c.Auth.Htpasswd,
 	}
+}
+
+// Files returns the files that c names. What is built from c is to be built anew when one of them changes.
+func (c *Config) Files() []string {
+	var files []string
+	for key, p := range c.paths() {
+		if *p != "" && key != "data" {
+			files = append(files, *p)
+		}
+	}
+	slices.Sort(files)
+	return files
 }
 
 // readable returns why the file at path cannot be read, "" if it can.

@@ -74,6 +74,12 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?%|[0-9]+ ?([KMGTP]iB|[kKMGTP]?B)?)$`},
 		}}
+	case reflect.TypeFor[config.Source]():
+		s := &jsonschema.Schema{Type: "string"}
+		for _, name := range config.Default().Auth.Order {
+			s.Enum = append(s.Enum, name)
+		}
+		return s
 	case reflect.TypeFor[customhouse.Action]():
 		return &jsonschema.Schema{Type: "string", Enum: []any{"pull", "push", "create", "update", "delete", "*"}}
 	}
@@ -104,6 +110,9 @@ func plain(v reflect.Value) any {
 	}
 	switch v.Kind() {
 	case reflect.Slice:
+		if v.Len() > 0 {
+			return v.Interface()
+		}
 		return []any{}
 	case reflect.Map:
 		return map[string]any{}
@@ -266,6 +275,8 @@ func nameOf(t reflect.Type) string {
 		return "size"
 	case reflect.TypeFor[config.Reserve]():
 		return "percentage or size"
+	case reflect.TypeFor[config.Source]():
+		return "source"
 	case reflect.TypeFor[customhouse.Action]():
 		return "action"
 	}

@@ -26,6 +26,7 @@ func (c *Config) problems() Errors {
 	c.checkAddresses(&p)
 	c.checkToken(&p)
 	c.checkAuth(&p)
+	c.checkOrder(&p)
 	c.checkRules(&p)
 	c.checkNumbers(&p)
 	return Errors(p)

@@ -69,7 +69,7 @@ func (h *house) reload(ctx context.Context, c *config.Config) {
 // look returns, by file, what tells whether the files of a configuration have changed.
 func (h *house) look(c *config.Config) map[string]string {
 	seen := map[string]string{}
-	for _, name := range []string{h.settings.file, c.TLS.Certificate, c.TLS.Key, c.Token.Key} {
+	for _, name := range append(c.Files(), h.settings.file) {
 		if name == "" {
 			continue
 		}

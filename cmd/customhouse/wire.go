@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/url"
@@ -110,29 +111,53 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 // chain builds the authenticators in the order in which they are asked.
 func (p parts) chain(c *config.Config) (*authn.Chain, error) {
 	var members []authn.Authenticator
-	if len(c.Auth.Users) > 0 {
-		var accounts []customhouse.Account
-		for _, name := range slices.Sorted(maps.Keys(c.Auth.Users)) {
-			u := c.Auth.Users[name]
-			accounts = append(accounts, customhouse.Account{Name: name, Password: u.Password, Labels: u.Labels})
+	for _, source := range c.Auth.Sequence() {
+		build, ok := authenticators[source]
+		if !ok {
+			continue
 		}
-		users, err := authn.NewStatic(accounts, p.passwords)
+		member, err := build(p, c)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("auth.%s: %w", source, err)
 		}
-		members = append(members, users)
-	}
-	if c.Auth.Htpasswd != "" {
-		file, err := authn.NewHtpasswd(c.Auth.Htpasswd, p.passwords, authn.HtpasswdOptions{Log: p.log})
-		if err != nil {
-			return nil, err
+		if member != nil {
+			members = append(members, member)
 		}
-		members = append(members, file)
-	}
-	if c.Auth.Accounts {
-		members = append(members, authn.NewAccounts(p.index, p.passwords, authn.AccountsOptions{}))
 	}
 	return authn.NewChain(p.passwords, members...)
+}
+
+// authenticators build the members of the chain. One returns nil where its source is not configured.
+var authenticators = map[config.Source]func(parts, *config.Config) (authn.Authenticator, error){
+	"users":    parts.users,
+	"htpasswd": parts.htpasswd,
+	"accounts": parts.accounts,
+}
+
+func (p parts) users(c *config.Config) (authn.Authenticator, error) {
+	if len(c.Auth.Users) == 0 {
+		return nil, nil
+	}
+	var accounts []customhouse.Account
+	for _, name := range slices.Sorted(maps.Keys(c.Auth.Users)) {
+		u := c.Auth.Users[name]
+		accounts = append(accounts, customhouse.Account{Name: name, Password: u.Password, Labels: u.Labels})
+	}
+	return authn.NewStatic(accounts, p.passwords)
+}
+
+func (p parts) htpasswd(c *config.Config) (authn.Authenticator, error) {
+	if c.Auth.Htpasswd == "" {
+		return nil, nil
+	}
+	return authn.NewHtpasswd(c.Auth.Htpasswd, p.passwords, authn.HtpasswdOptions{Log: p.log})
+}
+
+func (p parts) accounts(c *config.Config) (authn.Authenticator, error) {
+	if !c.Auth.Accounts {
+		return nil, nil
+	}
+	return authn.NewAccounts(p.index, p.passwords, authn.AccountsOptions{}), nil
 }
 
 // sparse are the registry's names for the values of storage.sparse.
