@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -85,6 +86,9 @@ func goFiles(t *testing.T, wanted func(name string) bool) map[string][]string {
 		}
 		if d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
 			return filepath.SkipDir
+		}
+		if _, err := os.Stat(filepath.Join(path, "go.mod")); d.IsDir() && path != "." && err == nil {
+			return filepath.SkipDir // a module of its own
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || !wanted(path) {
 			return nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,13 +35,17 @@ func basic(account, password string) customhouse.Credential {
 type store struct {
 	accounts map[string]customhouse.Account
 	err      error
-	asked    int
+
+	mu    sync.Mutex
+	asked int
 }
 
-func (s *store) Account(_ context.Context, name string) (customhouse.Account, error) {
+func (s *store) Account(ctx context.Context, name string) (customhouse.Account, error) {
+	s.mu.Lock()
 	s.asked++
-	if s.err != nil {
-		return customhouse.Account{}, s.err
+	s.mu.Unlock()
+	if err := errors.Join(s.err, ctx.Err()); err != nil {
+		return customhouse.Account{}, err
 	}
 	a, ok := s.accounts[name]
 	if !ok {
