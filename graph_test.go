@@ -24,9 +24,10 @@ var graph = map[string][]string{
 	"customhouse/token":           {},
 	"customhouse/registry":        {"index", "blob"},
 	"customhouse/gate":            {"authn", "policy", "token"},
+	"customhouse/authz":           {"policy"},
 	"customhouse/config":          {"policy"},
 	"customhouse/server":          {"registry", "gate"},
-	"customhouse/cmd/customhouse": {"index", "blob", "authn", "policy", "token", "registry", "gate", "config", "server"},
+	"customhouse/cmd/customhouse": {"index", "blob", "authn", "policy", "token", "registry", "gate", "authz", "config", "server"},
 	"customhouse/examples":        {"config"},
 	"customhouse/e2e":             {},
 	"customhouse/bench":           {},
@@ -59,6 +60,7 @@ var forbidden = map[string][]string{
 	"customhouse/blob":     {"net/http"},
 	"customhouse/registry": {"net/http"},
 	"customhouse/gate":     {"net/http"},
+	"customhouse/authz":    {"net/http"},
 	"customhouse/policy":   {"net/http", "time", "log/slog", "os"}, // a decision depends on nothing but the question
 }
 

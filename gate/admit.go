@@ -3,8 +3,10 @@ package gate
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"customhouse"
+	"customhouse/policy"
 	"customhouse/token"
 )
 
@@ -60,8 +62,12 @@ func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...
 			grant.Reason = "a need without actions"
 			return Grant{}, g.denied(&grant, *need, "")
 		}
-		for _, action := range need.Actions {
-			d := g.decide(&c, need.Type, need.Name, action)
+		decisions, err := g.decide(ctx, &c, need.Type, need.Name, need.Actions)
+		if err != nil {
+			return Grant{}, g.unavailable(&grant, err)
+		}
+		for j, action := range need.Actions {
+			d := &decisions[j]
 			grant.Rule, grant.Reason = d.Source, d.Reason
 			switch {
 			case !d.Allowed && c.stranger():
@@ -82,28 +88,47 @@ func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...
 }
 
 // Allows tells whether the caller may do all that need names: the token, if there is one, carries it, and the policy
-// allows it.
-func (g Grant) Allows(need customhouse.Access) bool {
+// allows it. The error is a *Refusal where that cannot be told.
+func (g Grant) Allows(ctx context.Context, need customhouse.Access) (bool, error) {
 	if g.gate.off {
-		return true
+		return true, nil
 	}
 	for _, action := range need.Actions {
-		if !g.caller.covers(need.Type, need.Name, action) || !g.gate.decide(&g.caller, need.Type, need.Name, action).Allowed {
-			return false
+		if !g.caller.covers(need.Type, need.Name, action) {
+			return false, nil
 		}
 	}
-	return len(need.Actions) > 0
+	return g.allowed(ctx, need.Type, need.Name, need.Actions)
 }
+
+// allowed asks the policy alone.
+func (g Grant) allowed(ctx context.Context, typ, name string, actions []customhouse.Action) (bool, error) {
+	if len(actions) == 0 {
+		return false, nil
+	}
+	decisions, err := g.gate.decide(ctx, &g.caller, typ, name, actions)
+	if err != nil {
+		return false, g.gate.unavailable(&g, err)
+	}
+	return !slices.ContainsFunc(decisions, func(d policy.Decision) bool { return !d.Allowed }), nil
+}
+
+// pulling is the action that the catalog asks for.
+var pulling = []customhouse.Action{customhouse.Pull}
 
 // Sees tells whether the catalog shows repo to the caller: whether the policy lets them pull it, whatever their token is
-// for.
-func (g Grant) Sees(repo customhouse.Repo) bool {
-	return g.gate.off || g.gate.decide(&g.caller, customhouse.TypeRepository, repo.String(), customhouse.Pull).Allowed
+// for. The error is a *Refusal where that cannot be told.
+func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (bool, error) {
+	if g.gate.off {
+		return true, nil
+	}
+	return g.allowed(ctx, customhouse.TypeRepository, repo.String(), pulling)
 }
 
-// SeesAll tells whether the catalog shows everything to the caller: whether they have registry:catalog:*.
-func (g Grant) SeesAll() bool {
-	return g.Allows(customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: []customhouse.Action{customhouse.All}})
+// SeesAll tells whether the catalog shows everything to the caller: whether they have registry:catalog:*. The error is a
+// *Refusal where that cannot be told.
+func (g Grant) SeesAll(ctx context.Context) (bool, error) {
+	return g.Allows(ctx, customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: []customhouse.Action{customhouse.All}})
 }
 
 // stranger tells whether there was no credential at all.

@@ -11,6 +11,8 @@
 // present identity. So a change of the rules, of an account's labels or of its password is effective at once, for tokens
 // already issued as well.
 //
+// Whether somebody may, an Authorizer tells: the rules of the configuration, or whoever else package authz has in a chain.
+//
 // Errors are a *Refusal or, from Issue, an *OAuthError. Whatever cannot be answered is refused with UNAVAILABLE; nobody
 // becomes anonymous because a password is wrong or a source is down.
 package gate
@@ -45,8 +47,8 @@ const (
 type Options struct {
 	Off bool // admit everybody to everything as anonymous, and issue no tokens; all that follows may be empty
 
-	Chain  *authn.Chain   // nil knows nobody
-	Policy *policy.Policy // nil denies everything
+	Chain  *authn.Chain // nil knows nobody
+	Policy Authorizer   // nil denies everything
 
 	Issuer    string        // of the tokens; mandatory
 	Service   string        // the audience of the tokens; mandatory
@@ -66,6 +68,20 @@ type Options struct {
 	Previous *Gate // whose verified tokens and passwords, and failed logins, are carried over; nil begins without
 }
 
+// Authorizer decides who may do what. It is asked at every request, with all the actions on one resource at once.
+type Authorizer interface {
+	// Authorize answers q for each of actions, in their order, whatever action q has. It keeps actions no longer than it
+	// takes, and what it returns is not changed. An error is an outage: nobody is let in.
+	Authorize(ctx context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error)
+}
+
+// nobody is the Authorizer that denies everything.
+type nobody struct{}
+
+func (nobody) Authorize(_ context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
+	return (&policy.Policy{}).DecideAll(q, actions), nil
+}
+
 // RefreshStore keeps refresh tokens. Errors other than the one named are outages.
 type RefreshStore interface {
 	PutRefresh(context.Context, customhouse.RefreshToken) error
@@ -79,7 +95,7 @@ type RefreshStore interface {
 type Gate struct {
 	off        bool
 	chain      *authn.Chain
-	policy     *policy.Policy
+	policy     Authorizer
 	authority  *token.Authority
 	accessTTL  time.Duration
 	refresh    RefreshStore
@@ -117,7 +133,7 @@ func New(o Options) (*Gate, error) {
 		g.chain = &authn.Chain{}
 	}
 	if g.policy == nil {
-		g.policy = &policy.Policy{}
+		g.policy = nobody{}
 	}
 	if g.accessTTL == 0 {
 		g.accessTTL = DefaultAccessTTL
@@ -157,11 +173,15 @@ func (g *Gate) JWKS() []byte {
 	return g.authority.JWKS()
 }
 
-// decide asks the policy.
-func (g *Gate) decide(c *caller, typ, name string, action customhouse.Action) policy.Decision {
-	return g.policy.Decide(policy.Query{
-		Identity: c.identity, Client: c.client, Service: g.authority.Service(), Type: typ, Name: name, Action: action,
-	})
+// decide asks the policy for each of some actions on a resource. The error is that of an outage.
+func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions []customhouse.Action) ([]policy.Decision, error) {
+	decisions, err := g.policy.Authorize(ctx, policy.Query{
+		Identity: c.identity, Client: c.client, Service: g.authority.Service(), Type: typ, Name: name,
+	}, actions)
+	if err == nil && len(decisions) != len(actions) {
+		err = fmt.Errorf("%d decisions about %d actions", len(decisions), len(actions))
+	}
+	return decisions, err
 }
 
 // ids makes the ids of decisions: 16 characters that no other decision of this or another process has.

@@ -13,6 +13,7 @@ import (
 
 	"customhouse"
 	"customhouse/authn"
+	"customhouse/authz"
 	"customhouse/gate"
 	"customhouse/policy"
 	"customhouse/token"
@@ -136,7 +137,7 @@ func newHouse(t testing.TB, change func(*gate.Options)) *house {
 	h.outsider, err = token.NewAuthority("https://r.example", "other.example", keys)
 	must(t, err)
 	h.options = gate.Options{
-		Chain: chain, Policy: p, Issuer: "https://r.example", Service: service, Keys: keys, Refresh: h.refreshes, AllowBasic: true,
+		Chain: chain, Policy: authz.NewRules(p), Issuer: "https://r.example", Service: service, Keys: keys, Refresh: h.refreshes, AllowBasic: true,
 		Now: func() time.Time { return h.now },
 	}
 	if change != nil {
@@ -323,10 +324,20 @@ func TestGrant(t *testing.T) {
 		}
 		return g
 	}
+	is := func(yes bool, err error) bool {
+		t.Helper()
+		must(t, err)
+		return yes
+	}
 	sees := func(g gate.Grant, name string) bool {
+		t.Helper()
 		r, err := customhouse.ParseRepo(name)
 		must(t, err)
-		return g.Sees(r)
+		return is(g.Sees(t.Context(), r))
+	}
+	seesAll := func(g gate.Grant) bool {
+		t.Helper()
+		return is(g.SeesAll(t.Context()))
 	}
 	g := admit(bearer(h.issue(own("bob"), "repository:bob/a:pull,push", "repository:public/a:pull")), repo("bob/a", "pull", "push"))
 	for _, tt := range []struct {
@@ -340,20 +351,20 @@ func TestGrant(t *testing.T) {
 		{repo("alice/a", "pull"), false},
 		{repo("bob/a"), false},
 	} {
-		if got := g.Allows(tt.need); got != tt.want {
+		if got := is(g.Allows(t.Context(), tt.need)); got != tt.want {
 			t.Errorf("Allows(%v) = %v, want %v", tt.need, got, tt.want)
 		}
 	}
-	if !sees(g, "bob/z") || !sees(g, "public/b") || sees(g, "alice/a") || g.SeesAll() {
-		t.Errorf("bob sees bob/z %v, public/b %v, alice/a %v, all %v", sees(g, "bob/z"), sees(g, "public/b"), sees(g, "alice/a"), g.SeesAll())
+	if !sees(g, "bob/z") || !sees(g, "public/b") || sees(g, "alice/a") || seesAll(g) {
+		t.Errorf("bob sees bob/z %v, public/b %v, alice/a %v, all %v", sees(g, "bob/z"), sees(g, "public/b"), sees(g, "alice/a"), seesAll(g))
 	}
-	if root := admit(own("root"), catalog); !root.SeesAll() || !sees(root, "bob/a") {
+	if root := admit(own("root"), catalog); !seesAll(root) || !sees(root, "bob/a") {
 		t.Errorf("root does not see everything")
 	}
-	if root := admit(bearer(h.issue(own("root"), "registry:catalog:*")), catalog); !root.SeesAll() {
+	if root := admit(bearer(h.issue(own("root"), "registry:catalog:*")), catalog); !seesAll(root) {
 		t.Errorf("root with a token for the catalog does not see everything")
 	}
-	if root := admit(bearer(h.issue(own("root"))), catalog); root.SeesAll() {
+	if root := admit(bearer(h.issue(own("root"))), catalog); seesAll(root) {
 		t.Errorf("a token for nothing sees everything")
 	}
 }
@@ -364,12 +375,77 @@ func TestOff(t *testing.T) {
 		t.Fatalf("New = %v", err)
 	}
 	grant, err := g.Admit(t.Context(), basic("x", "y"), repo("a", "delete"))
-	if err != nil || !grant.Allows(catalog) || !grant.SeesAll() || !grant.Sees(customhouse.Repo{}) || !grant.Identity.Anonymous() {
-		t.Fatalf("Admit = %+v, %v", grant, err)
+	must(t, err)
+	allows, err := grant.Allows(t.Context(), catalog)
+	must(t, err)
+	all, err := grant.SeesAll(t.Context())
+	must(t, err)
+	one, err := grant.Sees(t.Context(), customhouse.Repo{})
+	if err != nil || !allows || !all || !one || !grant.Identity.Anonymous() {
+		t.Fatalf("Admit = %+v, which allows %v, all %v, one %v, %v", grant, allows, all, one, err)
 	}
 	if _, err := g.Issue(t.Context(), gate.TokenRequest{}); err == nil || g.JWKS() != nil {
 		t.Fatalf("Issue = %v, JWKS = %q", err, g.JWKS())
 	}
+}
+
+// broken is an authorizer that is down once it has been asked so often.
+type broken struct {
+	authz.Rules
+	after int
+	short bool // answers less than it was asked, where it were down otherwise
+}
+
+func (b *broken) Authorize(ctx context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
+	decisions, err := b.Rules.Authorize(ctx, q, actions)
+	if b.after--; b.after >= 0 {
+		return decisions, err
+	}
+	if b.short {
+		return decisions[1:], nil
+	}
+	return decisions, errors.New("dial tcp 10.0.0.9:5432: connection refused")
+}
+
+// TestS61AuthorizerOutage shows that whoever decides and cannot tell lets nobody in, neither with a token nor to one.
+func TestS61AuthorizerOutage(t *testing.T) {
+	for _, short := range []bool{false, true} {
+		h := newHouse(t, nil)
+		paper := bearer(h.issue(own("root"), "repository:public/a:pull,delete", "registry:catalog:*"))
+		b := &broken{Rules: authz.NewRules(compile(t, rules)), short: short}
+		h.rebuild(func(o *gate.Options) { o.Policy = b })
+		unavailable := verdict{customhouse.Unavailable, "no challenge", ""}
+		for name, cred := range map[string]customhouse.Credential{"nobody": nobody, "password": own("root"), "token": paper} {
+			if got := h.verdict(cred, repo("public/a", "pull")); got != unavailable {
+				t.Errorf("%s: Admit = %+v, want %+v", name, got, unavailable)
+			}
+		}
+		_, err := h.Admit(t.Context(), own("root"), repo("public/a", "pull"))
+		var r *gate.Refusal
+		if !errors.As(err, &r) || r.RetryAfter == 0 || r.Err.Detail != nil || r.Err.Message != "what is allowed cannot be told at present" || r.Identity.Account != "root" {
+			t.Errorf("Admit = %+v", err)
+		}
+		if tok, err := h.Issue(t.Context(), gate.TokenRequest{Credential: own("root"), Scopes: []string{"repository:a:pull"}}); !errors.As(err, &r) || r.Err.Code != customhouse.Unavailable {
+			t.Errorf("Issue = %v, %v, want UNAVAILABLE", tok.Access, err)
+		}
+		b.after = 1
+		g, err := h.Admit(t.Context(), paper, repo("public/a", "pull"))
+		must(t, err)
+		if yes, err := g.Allows(t.Context(), repo("public/a", "delete")); yes || !errors.As(err, &r) || r.Err.Code != customhouse.Unavailable {
+			t.Errorf("Allows = %v, %v, want UNAVAILABLE", yes, err)
+		}
+		if yes, err := g.SeesAll(t.Context()); yes || !errors.As(err, &r) {
+			t.Errorf("SeesAll = %v, %v, want UNAVAILABLE", yes, err)
+		}
+	}
+}
+
+// compile makes a policy of rules.
+func compile(t testing.TB, rules []policy.Rule) *policy.Policy {
+	t.Helper()
+	p, err := policy.Compile(rules)
+	must(t, err)
+	return p
 }
 
 func TestNewRefuses(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"customhouse"
@@ -111,7 +110,9 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		refusal.Challenge = nil
 		return Token{}, refusal
 	}
-	t.Access = g.subset(&caller{identity: t.Identity, client: r.Credential.Client}, scopes)
+	if t.Access, err = g.subset(ctx, &caller{identity: t.Identity, client: r.Credential.Client}, scopes); err != nil {
+		return Token{}, g.unavailable(&Grant{ID: t.ID, Identity: t.Identity}, err)
+	}
 	t.IssuedAt, t.ExpiresIn = g.now().UTC().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
 	claims := token.Claims{
 		Subject: t.Identity.Account, Access: t.Access,
@@ -196,8 +197,8 @@ func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest) (customhouse.
 }
 
 // subset returns what of scopes the policy allows, each resource once. "*" on a repository asks for everything that
-// there is, and is itself granted only where the policy allows "*".
-func (g *Gate) subset(c *caller, scopes []customhouse.Access) []customhouse.Access {
+// there is, and is itself granted only where the policy allows "*". The error is that of an outage.
+func (g *Gate) subset(ctx context.Context, c *caller, scopes []customhouse.Access) ([]customhouse.Access, error) {
 	granted := []customhouse.Access{}
 	for _, s := range scopes {
 		if s.Type != customhouse.TypeRepository && s.Type != customhouse.TypeRegistry {
@@ -210,13 +211,24 @@ func (g *Gate) subset(c *caller, scopes []customhouse.Access) []customhouse.Acce
 			}
 			actions = append(actions, a)
 		}
-		actions = slices.DeleteFunc(actions, func(a customhouse.Action) bool { return !g.decide(c, s.Type, s.Name, a).Allowed })
-		if len(actions) > 0 {
-			s.Actions = actions
+		if len(actions) == 0 {
+			continue
+		}
+		decisions, err := g.decide(ctx, c, s.Type, s.Name, actions)
+		if err != nil {
+			return nil, err
+		}
+		s.Actions = actions[:0]
+		for i, d := range decisions {
+			if d.Allowed {
+				s.Actions = append(s.Actions, actions[i])
+			}
+		}
+		if len(s.Actions) > 0 {
 			granted = append(granted, s)
 		}
 	}
-	return merge(granted)
+	return merge(granted), nil
 }
 
 // newRefresh makes and keeps a refresh token, of which only the hash is kept.

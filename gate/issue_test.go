@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"customhouse"
+	"customhouse/authz"
 	"customhouse/gate"
 	"customhouse/policy"
 	"customhouse/token"
@@ -121,7 +122,7 @@ func TestS26LeastGrant(t *testing.T) {
 			if h == nil {
 				h = newHouse(t, nil)
 			}
-			h.rebuild(func(o *gate.Options) { o.Policy = p })
+			h.rebuild(func(o *gate.Options) { o.Policy = authz.NewRules(p) })
 		}
 		cred := []customhouse.Credential{nobody, own("bob"), own("alice")}[r.IntN(3)]
 		var scopes []string

@@ -12,6 +12,7 @@ import (
 
 	"customhouse"
 	"customhouse/authn"
+	"customhouse/authz"
 	"customhouse/gate"
 	"customhouse/policy"
 	"customhouse/token"
@@ -354,7 +355,7 @@ func BenchmarkAdmit(b *testing.B) {
 	})
 	b.Run("token, 1000 rules", func(b *testing.B) {
 		cred := bearer(h.issue(own("bob"), "repository:bob/a:pull"))
-		h.rebuild(func(o *gate.Options) { o.Policy = manyRules(b, 1000) })
+		h.rebuild(func(o *gate.Options) { o.Policy = authz.NewRules(manyRules(b, 1000)) })
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := h.Admit(b.Context(), cred, need); err != nil {

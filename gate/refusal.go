@@ -76,6 +76,17 @@ func (g *Gate) denied(grant *Grant, need customhouse.Access, action customhouse.
 	}
 }
 
+// unavailable refuses where it cannot be told what the policy says, because of err.
+func (g *Gate) unavailable(grant *Grant, err error) *Refusal {
+	return &Refusal{
+		ID: grant.ID, Identity: grant.Identity, Reason: err.Error(), RetryAfter: outage,
+		Err: customhouse.Errorf(customhouse.Unavailable, "what is allowed cannot be told at present").WithCause(err),
+	}
+}
+
+// outage is when to come again after what could not be told.
+const outage = 5 * time.Second
+
 // verb reads an action aloud.
 func verb(a customhouse.Action) string {
 	switch a {
@@ -110,7 +121,7 @@ func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []cust
 			Err: customhouse.Errorf(customhouse.TooManyRequests, "too many failed logins"),
 		}
 	}
-	wait := 5 * time.Second
+	wait := outage
 	if errors.Is(err, authn.ErrBusy) {
 		wait = time.Second
 	}

@@ -50,12 +50,12 @@ type Condition struct {
 
 // Explain decides q as Decide does and tells what each rule had to say about it.
 func (p *Policy) Explain(q Query) Trace {
-	t := Trace{Decision: noRule, Steps: make([]Step, len(p.rules))}
+	t := Trace{Decision: noRule[0], Steps: make([]Step, len(p.rules))}
 	q.unmap()
 	open := wanted(q.Action)
 	for i := range p.rules {
 		r := &p.rules[i]
-		s := Step{Rule: i, Source: r.allowed.Source, Outcome: NotAsked}
+		s := Step{Rule: i, Source: r.source(), Outcome: NotAsked}
 		if open != 0 {
 			s.Unmet = r.unmet(&q)
 		}
@@ -64,13 +64,13 @@ func (p *Policy) Explain(q Query) Trace {
 		case len(s.Unmet) > 0:
 			s.Outcome, s.Helps = NoMatch, lists && !r.deny
 		case lists && !r.deny:
-			s.Outcome, t.Decision, open = Allows, r.allowed, 0
+			s.Outcome, t.Decision, open = Allows, r.allowed[0], 0
 		case !r.deny:
-			s.Outcome, t.Decision, open = Unlisted, r.unlisted, 0
+			s.Outcome, t.Decision, open = Unlisted, r.unlisted[0], 0
 		case !lists:
 			s.Outcome = Passes
 		case open&^r.actions == 0:
-			s.Outcome, t.Decision, open = Denies, r.denied, 0
+			s.Outcome, t.Decision, open = Denies, r.denied[0], 0
 		default:
 			s.Outcome, s.Half = Narrows, customhouse.Action((open & r.actions).String())
 			open &^= r.actions

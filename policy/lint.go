@@ -43,7 +43,7 @@ func (p *Policy) Lint() []Finding {
 		r := &p.rules[i]
 		report := func(field, message string) {
 			if message != "" {
-				findings = append(findings, Finding{Rule: i, Source: r.allowed.Source, Field: field, Message: message})
+				findings = append(findings, Finding{Rule: i, Source: r.source(), Field: field, Message: message})
 			}
 		}
 		if message := p.shadowed(i); message != "" {
@@ -131,7 +131,7 @@ func (p *Policy) public(i int) string {
 	return fmt.Sprintf("allows %s to everybody, without an account: no condition on account, labels or ip stops them", left)
 }
 
-func (p *Policy) place(i int) string { return place(i, p.rules[i].allowed.Source) }
+func (p *Policy) place(i int) string { return place(i, p.rules[i].source()) }
 
 // field is a condition on text.
 type field struct {

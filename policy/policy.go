@@ -77,12 +77,18 @@ func (q *Query) unmap() {
 type Decision struct {
 	Allowed bool
 	Rule    int    // index of the rule that decided; -1 when none did
-	Source  string // Source of that rule; "" when none decided
+	Source  string // Source of that rule, or a word for whoever else decided; "" when nobody did
 	Reason  string // for the log, and for whoever may read the rules
 }
 
+// Undecided tells whether nobody has decided: no rule matches, and somebody else may be asked.
+func (d Decision) Undecided() bool { return !d.Allowed && d.Rule < 0 && d.Source == "" }
+
+// answer is a Decision that is made beforehand, in the form in which one that is alone is handed out.
+type answer = []Decision
+
 // noRule is the answer where no rule decides.
-var noRule = Decision{Rule: -1, Reason: "no rule matches"}
+var noRule = answer{{Rule: -1, Reason: "no rule matches"}}
 
 // Policy is a compiled list of rules. It is immutable and safe for concurrent use. The zero Policy denies everything.
 type Policy struct {
@@ -95,18 +101,39 @@ func (p *Policy) Len() int { return len(p.rules) }
 
 // Decide answers q. With rules free of regular expressions it does not allocate.
 func (p *Policy) Decide(q Query) Decision {
+	q.unmap()
+	return p.decide(&q)[0]
+}
+
+// DecideAll answers q for each of actions, in their order, as Decide does for the action of q. The caller does not change
+// the answers: that to a single action is made beforehand, and is not copied.
+func (p *Policy) DecideAll(q Query, actions []customhouse.Action) []Decision {
+	q.unmap()
+	if len(actions) == 1 {
+		q.Action = actions[0]
+		return p.decide(&q)
+	}
+	all := make([]Decision, len(actions))
+	for i, a := range actions {
+		q.Action = a
+		all[i] = p.decide(&q)[0]
+	}
+	return all
+}
+
+// decide answers q, whose client is unmapped.
+func (p *Policy) decide(q *Query) answer {
 	open := wanted(q.Action)
 	if open == 0 { // an action that nobody knows
 		return noRule
 	}
-	q.unmap()
-	for c := p.index.candidates(&q); ; {
+	for c := p.index.candidates(q); ; {
 		i, ok := c.next()
 		if !ok {
 			return noRule
 		}
 		r := &p.rules[i]
-		if !r.matches(&q) {
+		if !r.matches(q) {
 			continue
 		}
 		if !r.deny {

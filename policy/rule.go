@@ -112,8 +112,11 @@ type rule struct {
 	actions actions
 	deny    bool
 
-	allowed, unlisted, denied Decision
+	allowed, unlisted, denied answer
 }
+
+// source is where the rule stands.
+func (r *rule) source() string { return r.allowed[0].Source }
 
 // size is how much the rule's expressions expand to.
 func (r *rule) size() int {
@@ -194,9 +197,9 @@ func compileRule(i int, r Rule) (rule, Errors) {
 	if r.Source != "" {
 		place += " (" + r.Source + ")"
 	}
-	c.allowed = Decision{Allowed: true, Rule: i, Source: r.Source, Reason: "allowed by " + place}
-	c.unlisted = Decision{Rule: i, Source: r.Source, Reason: place + " matches and does not list the action"}
-	c.denied = Decision{Rule: i, Source: r.Source, Reason: "denied by " + place}
+	c.allowed = answer{{Allowed: true, Rule: i, Source: r.Source, Reason: "allowed by " + place}}
+	c.unlisted = answer{{Rule: i, Source: r.Source, Reason: place + " matches and does not list the action"}}
+	c.denied = answer{{Rule: i, Source: r.Source, Reason: "denied by " + place}}
 	return c, errs
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"customhouse"
 	"customhouse/authn"
+	"customhouse/authz"
 	"customhouse/blob"
 	"customhouse/gate"
 	"customhouse/index"
@@ -190,7 +191,7 @@ func (h *house) gate(s setup, logger *slog.Logger) *gate.Gate {
 	rules, err := policy.Compile(s.rules)
 	must(h.t, err)
 	g, err := gate.New(gate.Options{
-		Chain: chain, Policy: rules, Issuer: "customhouse", Service: service, Keys: h.keys,
+		Chain: chain, Policy: authz.NewRules(rules), Issuer: "customhouse", Service: service, Keys: h.keys,
 		Refresh: h.index, AllowBasic: !s.noBasic, Log: logger,
 	})
 	must(h.t, err)

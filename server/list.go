@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -19,12 +20,23 @@ const (
 
 func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	n := q.page.size(usualCatalog, mostEntries)
-	visible := q.grant.Sees
-	if q.grant.SeesAll() {
+	all, err := q.grant.SeesAll(r.Context())
+	if err != nil {
+		return err
+	}
+	var outage error // of whoever tells what is visible: then nothing more is
+	visible := func(repo customhouse.Repo) bool {
+		var sees bool
+		if outage == nil {
+			sees, outage = q.grant.Sees(r.Context(), repo)
+		}
+		return sees
+	}
+	if all {
 		visible = nil
 	}
 	names, more, err := st.Registry.Repositories(r.Context(), q.page.last, n, visible)
-	if err != nil {
+	if err := cmp.Or(outage, err); err != nil {
 		return err
 	}
 	if more && n > 0 {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"io"
 	"mime"
 	"net/http"
@@ -110,9 +111,16 @@ func putManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) e
 	if !q.ref.Tag.IsZero() {
 		tags = []customhouse.Tag{q.ref.Tag}
 	}
+	create, err := q.allows(r.Context(), customhouse.Create)
+	if err != nil {
+		return err
+	}
+	update, err := q.allows(r.Context(), customhouse.Update)
+	if err != nil {
+		return err
+	}
 	pushed, err := q.repo.PushManifest(r.Context(), registry.Push{
-		MediaType: contentType, Bytes: body, Digest: q.ref.Digest, Tags: tags,
-		Create: q.allows(customhouse.Create), Update: q.allows(customhouse.Update),
+		MediaType: contentType, Bytes: body, Digest: q.ref.Digest, Tags: tags, Create: create, Update: update,
 	})
 	if err != nil {
 		return err
@@ -128,8 +136,8 @@ func putManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) e
 }
 
 // allows asks whether the caller may do one more thing with the repository.
-func (q admitted) allows(action customhouse.Action) bool {
-	return q.grant.Allows(customhouse.Access{
+func (q admitted) allows(ctx context.Context, action customhouse.Action) (bool, error) {
+	return q.grant.Allows(ctx, customhouse.Access{
 		Type: customhouse.TypeRepository, Name: q.request.repo.String(), Actions: []customhouse.Action{action},
 	})
 }

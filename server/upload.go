@@ -52,12 +52,22 @@ func mount(st *state, r *http.Request, q admitted) (bool, error) {
 		}
 		sources = sources[:0]
 		for _, name := range names {
-			if repo, err := customhouse.ParseRepo(name); err == nil && q.grant.Allows(pullFrom(repo)) {
+			repo, err := customhouse.ParseRepo(name)
+			if err != nil {
+				continue
+			}
+			allowed, err := q.grant.Allows(r.Context(), pullFrom(repo))
+			if err != nil {
+				return false, err
+			}
+			if allowed {
 				sources = append(sources, repo)
 			}
 		}
-	} else if q.from != q.repoName() && !q.grant.Allows(pullFrom(q.from)) {
-		return false, nil
+	} else if q.from != q.repoName() {
+		if allowed, err := q.grant.Allows(r.Context(), pullFrom(q.from)); err != nil || !allowed {
+			return false, err
+		}
 	}
 	for _, from := range sources {
 		err := q.repo.Mount(r.Context(), st.Registry.Repository(from), q.mount)

@@ -17,7 +17,6 @@ import (
 	"customhouse/config"
 	"customhouse/gate"
 	"customhouse/index"
-	"customhouse/policy"
 	"customhouse/registry"
 	"customhouse/server"
 	"customhouse/token"
@@ -74,7 +73,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, err := policy.Compile(c.Rules)
+	authorizer, err := p.authorizer(c)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +100,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 		previous = last.Gate
 	}
 	return gate.New(gate.Options{
-		Chain: chain, Policy: rules, Issuer: c.Token.Issuer, Service: c.Token.Service, Keys: keys,
+		Chain: chain, Policy: authorizer, Issuer: c.Token.Issuer, Service: c.Token.Service, Keys: keys,
 		AccessTTL: c.Token.Expiration, Refresh: p.index, RefreshTTL: c.Token.RefreshExpiration, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
 		Log:    p.log, Previous: previous,
