@@ -4,7 +4,7 @@ import "net/url"
 
 // ParseOperation tells which operation parse makes of a method and a URL.
 func ParseOperation(method string, u *url.URL) (string, error) {
-	q, err := parse(method, u)
+	q, err := parse(method, "", u)
 	if err != nil {
 		return "", err
 	}
@@ -20,7 +20,7 @@ type Parsed struct {
 
 // Parse is parse.
 func Parse(method string, u *url.URL) (Parsed, error) {
-	q, err := parse(method, u)
+	q, err := parse(method, "", u)
 	if err != nil {
 		return Parsed{}, err
 	}

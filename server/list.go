@@ -19,7 +19,7 @@ const (
 )
 
 func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	n := q.page.size(usualCatalog, mostEntries)
+	n := q.page.size(usualCatalog, st.Lists.Catalog)
 	all, err := q.grant.SeesAll(r.Context())
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) erro
 		return err
 	}
 	if more && n > 0 {
-		link(w, "/v2/_catalog", url.Values{}, n, names[n-1])
+		link(w, q.prefix+"/v2/_catalog", url.Values{}, n, names[n-1])
 	}
 	body := make([]byte, 0, 32+32*len(names))
 	body = appendNames(append(body, `{"repositories":`...), names)
@@ -48,8 +48,8 @@ func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) erro
 	return nil
 }
 
-func tags(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	n := q.page.size(mostEntries, mostEntries)
+func tags(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	n := q.page.size(mostEntries, st.Lists.Tags)
 	names, more, err := q.repo.Tags(r.Context(), q.page.last, n)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ type RealmURL struct {
 	Public *url.URL // how clients reach the registry where the Host header does not tell; nil: unknown
 	Hosts  []string // Host headers that the operator says are ours, lower case, with or without a port
 	Listen string   // the address that we listen on, lower case
+	Prefix string   // what stands before the path, where Public does not tell; see State
 }
 
 // of returns the URL for a request: on the requested host where that is one of ours, because clients refuse a realm on
@@ -28,17 +29,17 @@ type RealmURL struct {
 func (u RealmURL) of(r *http.Request) (string, *customhouse.Error) {
 	host := strings.ToLower(r.Host)
 	if u.Public != nil && host == strings.ToLower(u.Public.Host) {
-		return u.Public.JoinPath(TokenPath).String(), nil
+		return u.Public.JoinPath(u.Prefix, TokenPath).String(), nil
 	}
 	if u.ours(r, host) {
 		scheme := "http"
 		if r.TLS != nil || u.Public != nil && u.Public.Scheme == "https" && u.listed(host) {
 			scheme = "https"
 		}
-		return scheme + "://" + host + TokenPath, nil
+		return scheme + "://" + host + u.Prefix + TokenPath, nil
 	}
 	if u.Public != nil {
-		return u.Public.JoinPath(TokenPath).String(), nil
+		return u.Public.JoinPath(u.Prefix, TokenPath).String(), nil
 	}
 	return "", customhouse.Errorf(customhouse.Misdirected, "this registry does not know itself by the requested host; its operator can add it to hosts or public_url")
 }

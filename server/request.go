@@ -12,6 +12,7 @@ import (
 // request is what a URL under /v2/ and a method ask for, every part of it parsed.
 type request struct {
 	op     operation
+	prefix string // of the path, as State has it
 	repo   customhouse.Repo
 	ref    customhouse.Ref    // manifests; referrers, as a digest
 	digest customhouse.Digest // blobs; ?digest= of uploads
@@ -38,14 +39,15 @@ const (
 	maxTags   = 50 // ?tag= in one push; the specification asks for at least 10
 )
 
-// parse reads a request under /v2/. Its errors tell nothing but what is wrong with the URL.
-func parse(method string, u *url.URL) (request, error) {
-	rest := strings.TrimPrefix(strings.TrimPrefix(u.EscapedPath(), "/v2"), "/")
+// parse reads a request under prefix and /v2/. Its errors tell nothing but what is wrong with the URL.
+func parse(method, prefix string, u *url.URL) (request, error) {
+	q := request{prefix: prefix}
+	rest := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(u.EscapedPath(), prefix), "/v2"), "/")
 	switch rest {
 	case "":
-		return choose(request{}, method, opBase, "GET", "HEAD")
+		return choose(q, method, opBase, "GET", "HEAD")
 	case "_catalog":
-		q, err := choose(request{}, method, opCatalog, "GET", "HEAD")
+		q, err := choose(q, method, opCatalog, "GET", "HEAD")
 		if err != nil {
 			return q, err
 		}
@@ -55,7 +57,6 @@ func parse(method string, u *url.URL) (request, error) {
 	if !ok {
 		return request{}, customhouse.Errorf(customhouse.NotFound, "no such endpoint")
 	}
-	var q request
 	var err error
 	if q.repo, err = customhouse.ParseRepo(name); err != nil {
 		return q, err
@@ -219,8 +220,13 @@ func (p *page) parse(values url.Values) error {
 	return nil
 }
 
-// size is how many entries the page has, where the server likes to give usual and gives most at the most.
+// size is how many entries the page has, where the server likes to give usual and gives most at the most; a most of 0 is
+// mostEntries.
 func (p page) size(usual, most int) int {
+	if most == 0 {
+		most = mostEntries
+	}
+	usual = min(usual, most)
 	if p.n < 0 {
 		return usual
 	}

@@ -27,8 +27,9 @@ type response struct {
 
 	sendfile bool // HTTP/1: the kernel sends, and ends connections that stall
 
-	quiet   bool // not worth a line
-	broken  bool // the answer could not be ended
+	op      operation // what was asked for; opNone outside of /v2/
+	quiet   bool      // not worth a line
+	broken  bool      // the answer could not be ended
 	status  int
 	bytes   int64
 	err     error // what went wrong, for the log

@@ -31,13 +31,15 @@ const (
 	opCount
 )
 
-// route is an operation's name in the log, what it needs and who does it.
+// route is an operation's name, what it needs and who does it.
 type route struct {
-	name  string
-	needs []customhouse.Action // on the repository
-	base  bool                 // needs somebody, but nothing of them
-	list  bool                 // needs the catalog, or shows of it what the caller may see
-	serve func(*state, http.ResponseWriter, *http.Request, admitted) error
+	name    string
+	handler string               // its family in metrics, by the name that distribution has for it
+	needs   []customhouse.Action // on the repository
+	base    bool                 // needs somebody, but nothing of them
+	list    bool                 // needs the catalog, or shows of it what the caller may see
+	writes  bool                 // changes something
+	serve   func(*state, http.ResponseWriter, *http.Request, admitted) error
 }
 
 // admitted is a request that the gate has let pass: the one way to a repository's content.
@@ -55,20 +57,20 @@ var (
 
 // routes is the one table of what can be done and what it takes.
 var routes = [opCount]route{
-	opBase:           {name: "base", base: true, serve: base},
-	opCatalog:        {name: "catalog", list: true, serve: catalog},
-	opTags:           {name: "tags", needs: pull, serve: tags},
-	opReferrers:      {name: "referrers", needs: pull, serve: referrers},
-	opGetManifest:    {name: "get manifest", needs: pull, serve: getManifest},
-	opPutManifest:    {name: "put manifest", needs: push, serve: putManifest},
-	opDeleteManifest: {name: "delete manifest", needs: remove, serve: deleteManifest},
-	opGetBlob:        {name: "get blob", needs: pull, serve: getBlob},
-	opDeleteBlob:     {name: "delete blob", needs: remove, serve: deleteBlob},
-	opBeginUpload:    {name: "begin upload", needs: push, serve: beginUpload},
-	opGetUpload:      {name: "get upload", needs: push, serve: getUpload},
-	opPatchUpload:    {name: "patch upload", needs: push, serve: patchUpload},
-	opPutUpload:      {name: "put upload", needs: push, serve: putUpload},
-	opCancelUpload:   {name: "cancel upload", needs: push, serve: cancelUpload},
+	opBase:           {name: "base", handler: "base", base: true, serve: base},
+	opCatalog:        {name: "catalog", handler: "catalog", list: true, serve: catalog},
+	opTags:           {name: "tags", handler: "tags", needs: pull, serve: tags},
+	opReferrers:      {name: "referrers", handler: "referrers", needs: pull, serve: referrers},
+	opGetManifest:    {name: "get manifest", handler: "manifest", needs: pull, serve: getManifest},
+	opPutManifest:    {name: "put manifest", handler: "manifest", needs: push, writes: true, serve: putManifest},
+	opDeleteManifest: {name: "delete manifest", handler: "manifest", needs: remove, writes: true, serve: deleteManifest},
+	opGetBlob:        {name: "get blob", handler: "blob", needs: pull, serve: getBlob},
+	opDeleteBlob:     {name: "delete blob", handler: "blob", needs: remove, writes: true, serve: deleteBlob},
+	opBeginUpload:    {name: "begin upload", handler: "blob_upload", needs: push, writes: true, serve: beginUpload},
+	opGetUpload:      {name: "get upload", handler: "blob_upload_chunk", needs: push, serve: getUpload},
+	opPatchUpload:    {name: "patch upload", handler: "blob_upload_chunk", needs: push, writes: true, serve: patchUpload},
+	opPutUpload:      {name: "put upload", handler: "blob_upload_chunk", needs: push, writes: true, serve: putUpload},
+	opCancelUpload:   {name: "cancel upload", handler: "blob_upload_chunk", needs: push, writes: true, serve: cancelUpload},
 }
 
 // checkRoutes refuses to start with a route that nobody guards.

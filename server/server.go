@@ -23,10 +23,20 @@ type State struct {
 	Gate     *gate.Gate
 	Registry *registry.Registry
 	Delete   bool     // whether content and tags can be deleted at all
+	ReadOnly bool     // whether nothing can be changed at all
 	Service  string   // the audience of tokens
 	Realm    RealmURL // how clients reach the token endpoint
 	Requests bool     // whether each request is logged, not those alone that were refused or failed
+
+	Prefix  string      // what stands before /v2/ and all other paths, such as "/registry"; "" for nothing
+	Headers http.Header // added to every answer; nil for none
+	Lists   Lists       // how long lists may be
+	Checks  *Checks     // what readiness asks beside the registry; nil for nothing
+	Metrics *Metrics    // counts requests; nil for nothing
 }
+
+// Lists bounds a page of a list. 0 is the usual.
+type Lists struct{ Catalog, Tags int }
 
 type state struct {
 	State
@@ -62,11 +72,16 @@ func (s *Server) Drain() { s.ready.Store(false) }
 func (s *Server) ServeHTTP(inner http.ResponseWriter, r *http.Request) {
 	st := s.state.Load()
 	start := time.Now()
+	for key, values := range st.Headers {
+		inner.Header()[key] = values
+	}
+	measured := st.Metrics.begin()
 	w := &response{ResponseWriter: inner, control: http.NewResponseController(inner), head: r.Method == http.MethodHead, sendfile: r.ProtoMajor == 1}
 	if r.ContentLength != 0 {
 		r = watchBody(w, r)
 	}
 	defer func() {
+		defer func() { measured(w.op, r.Method, w.status, w.bytes, time.Since(start)) }()
 		if p := recover(); p != nil {
 			st.recovered(w, r, p)
 			if w.status == 0 {
@@ -98,12 +113,18 @@ func (st *state) route(w *response, r *http.Request) error {
 	if len(r.RequestURI) > maxURI {
 		return customhouse.Errorf(customhouse.URITooLong, "the URL is longer than %d bytes", maxURI)
 	}
-	path := r.URL.Path
+	path, ok := strings.CutPrefix(r.URL.Path, st.Prefix)
+	if !ok && r.URL.Path != "/" { // a load balancer asks for / wherever the registry stands
+		return customhouse.Errorf(customhouse.NotFound, "no such endpoint")
+	}
 	if path == "/v2" || strings.HasPrefix(path, "/v2/") {
 		h["Docker-Distribution-Api-Version"] = apiVersion
 		return st.distribution(w, r)
 	}
 	switch path {
+	case "", "/":
+		w.quiet = true
+		return health(w, r, nil)
 	case TokenPath:
 		return st.token(w, r)
 	case "/.well-known/jwks.json":
@@ -131,10 +152,11 @@ func (st *state) distribution(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := parse(r.Method, r.URL)
+	q, err := parse(r.Method, st.Prefix, r.URL)
 	if err != nil {
 		return err
 	}
+	w.op = q.op
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return customhouse.Errorf(customhouse.UnsupportedMediaType, "content is taken as it is; Content-Encoding is not supported")
 	}
@@ -144,6 +166,9 @@ func (st *state) distribution(w *response, r *http.Request) error {
 	}
 	w.decision(grant.ID, grant.Identity, grant.Rule, grant.Reason)
 	w.Header()["Vary"] = vary
+	if st.ReadOnly && routes[q.op].writes {
+		return errMethod{customhouse.Errorf(customhouse.Unsupported, "this registry is read-only at present"), []string{"GET", "HEAD"}}
+	}
 	return routes[q.op].serve(st, w, r, admitted{request: q, grant: grant, repo: st.Registry.Repository(q.repo)})
 }
 
@@ -170,6 +195,9 @@ func base(_ *state, w http.ResponseWriter, _ *http.Request, _ admitted) error {
 func (st *state) isReady(ctx context.Context) error {
 	if !st.ready.Load() {
 		return customhouse.Errorf(customhouse.Unavailable, "draining")
+	}
+	if err := st.Checks.err(); err != nil {
+		return err
 	}
 	return st.Registry.Ready(ctx)
 }

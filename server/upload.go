@@ -80,7 +80,7 @@ func mount(st *state, r *http.Request, q admitted) (bool, error) {
 
 func (q admitted) repoName() customhouse.Repo { return q.request.repo }
 
-func (q admitted) repoPath() string { return "/v2/" + q.request.repo.String() }
+func (q admitted) repoPath() string { return q.prefix + "/v2/" + q.request.repo.String() }
 
 // progress sets the headers that tell where an upload stands.
 func progress(w http.ResponseWriter, q admitted, u registry.Upload, size int64) {
