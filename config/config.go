@@ -40,6 +40,9 @@ type Config struct {
 	// How long requests under way may take after SIGTERM before they are cut off.
 	Drain time.Duration `yaml:"drain"`
 
+	// Paths, headers, lists, and an address for operators.
+	HTTP HTTP `yaml:"http"`
+
 	// Encryption of connections. The files are read again when they change.
 	TLS TLS `yaml:"tls"`
 
@@ -58,6 +61,10 @@ type Config struct {
 
 	// Bounds on what one account or client may use up.
 	Limits Limits `yaml:"limits"`
+
+	// What readiness depends on beside the registry itself. A check that fails makes /readyz say no, so that a load
+	// balancer sends nothing more; who asks all the same is served.
+	Health Health `yaml:"health"`
 
 	// What is written to standard error.
 	Log Log `yaml:"log"`
@@ -144,6 +151,9 @@ type Storage struct {
 	// Whether content may be deleted by those whom a rule allows it. Otherwise DELETE answers 405.
 	Delete bool `yaml:"delete"`
 
+	// Whether nothing may be changed at all: PUT, POST, PATCH and DELETE answer 405.
+	ReadOnly bool `yaml:"read_only"`
+
 	// What a manifest may name that is not in its repository: none; the manifests that an index names, as a copy of some
 	// platforms only does (indexes); or layers too (all), which leaves pulling them to fail.
 	Sparse string `yaml:"sparse" jsonschema:"enum=none,enum=indexes,enum=all"`
@@ -205,6 +215,7 @@ func Default() *Config {
 	return &Config{
 		Listen: "127.0.0.1:5000",
 		Drain:  30 * time.Second,
+		HTTP:   HTTP{HTTP2: true, CatalogPage: 1000, TagsPage: 10_000, Metrics: "/metrics"},
 		TLS:    TLS{Minimum: "1.2"},
 		Token: Token{
 			Issuer:            "customhouse",

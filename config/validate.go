@@ -24,10 +24,12 @@ func (c *Config) Validate() error { return c.problems().sorted() }
 func (c *Config) problems() Errors {
 	var p problems
 	c.checkAddresses(&p)
+	c.checkHTTP(&p)
 	c.checkToken(&p)
 	c.checkAuth(&p)
 	c.checkOrder(&p)
 	c.checkRules(&p)
+	c.checkHealth(&p)
 	c.checkNumbers(&p)
 	return Errors(p)
 }
