@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -101,6 +102,8 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 		}
 	}
 	wanted := *c
+	c.HTTP.Debug, c.HTTP.Metrics, c.HTTP.HTTP2, c.HTTP.H2C = old.HTTP.Debug, old.HTTP.Metrics, old.HTTP.HTTP2, old.HTTP.H2C
+	c.Health = old.Health
 	c.Listen, c.Data, c.Drain, c.Log.Format, c.Storage.Reserve = old.Listen, old.Data, old.Drain, old.Log.Format, old.Storage.Reserve
 	if c.TLS.Minimum = old.TLS.Minimum; c.TLS.Enabled() != old.TLS.Enabled() {
 		c.TLS = old.TLS
@@ -118,8 +121,9 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 	h.server.Swap(state)
 	h.level.Set(c.Log.Threshold())
 	if wanted.Listen != c.Listen || wanted.Data != c.Data || wanted.TLS != c.TLS || wanted.Drain != c.Drain ||
-		wanted.Log.Format != c.Log.Format || wanted.Storage.Reserve != c.Storage.Reserve {
-		h.log.Warn("listen, data, drain, tls on or off, tls.minimum, log.format and storage.reserve change with a restart only")
+		wanted.Log.Format != c.Log.Format || wanted.Storage.Reserve != c.Storage.Reserve ||
+		!reflect.DeepEqual(wanted.HTTP, c.HTTP) || !reflect.DeepEqual(wanted.Health, c.Health) {
+		h.log.Warn("listen, data, drain, http2, h2c, debug, metrics, health, tls on or off, tls.minimum, log.format and storage.reserve change with a restart only")
 	}
 	return c, nil
 }

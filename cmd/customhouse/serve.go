@@ -122,7 +122,7 @@ func (h *house) open(ctx context.Context, c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	h.parts = newParts(h.log, h.index, store)
+	h.parts = newParts(h.log, h.index, store, c.Health)
 	state, err := h.parts.build(c)
 	if err != nil {
 		return err
@@ -181,12 +181,18 @@ func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) err
 	if err != nil {
 		return withHint(fmt.Errorf("listen: %w", err), "choose another address with --listen")
 	}
+	var operators net.Listener
+	if c.HTTP.Debug != "" {
+		if operators, err = new(net.ListenConfig).Listen(ctx, "tcp", c.HTTP.Debug); err != nil {
+			return errors.Join(withHint(fmt.Errorf("listen for operators: %w", err), "choose another address for http.debug"), listener.Close())
+		}
+	}
 	if err := h.makeAdmin(ctx, c); err != nil { // after listening: a start that fails shows no password
 		return errors.Join(err, listener.Close())
 	}
 	hs := &http.Server{
 		Handler: h.server, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug), Protocols: protocols(c.HTTP),
 	}
 	if h.certs != nil {
 		hs.TLSConfig = &tls.Config{MinVersion: c.TLS.MinVersion(), GetCertificate: h.certs.get}
@@ -195,6 +201,10 @@ func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) err
 	backgroundCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	background.Go(func() { h.reload(backgroundCtx, c) })
 	background.Go(func() { h.sweep(backgroundCtx, c.Limits.UploadTTL) })
+	background.Go(func() { h.parts.checks.Run(backgroundCtx) })
+	if operators != nil {
+		background.Go(func() { h.operate(backgroundCtx, operators, c.HTTP.Metrics) })
+	}
 	defer background.Wait()
 	defer stop()
 

@@ -29,11 +29,14 @@ type parts struct {
 	passwords *authn.Passwords
 	base      *registry.Registry
 	last      *atomic.Pointer[server.State] // the state built last
+	metrics   *server.Metrics
+	checks    *server.Checks
 }
 
-func newParts(log *slog.Logger, db *index.DB, store blob.Store) parts {
+func newParts(log *slog.Logger, db *index.DB, store blob.Store, health config.Health) parts {
 	return parts{
 		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
+		metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
 		base: registry.New(db, store, registry.Options{Log: log}), last: &atomic.Pointer[server.State]{},
 	}
 }
@@ -58,7 +61,9 @@ func (p parts) build(c *config.Config) (server.State, error) {
 			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
 			ScrubInterval: c.Storage.ScrubInterval, Log: p.log,
 		}),
-		Delete: c.Storage.Delete, Service: c.Token.Service, Realm: realm, Requests: c.Log.Requests,
+		Delete: c.Storage.Delete, ReadOnly: c.Storage.ReadOnly, Service: c.Token.Service, Realm: realm, Requests: c.Log.Requests,
+		Prefix: c.HTTP.Prefix, Headers: c.HTTP.Header(), Lists: server.Lists{Catalog: c.HTTP.CatalogPage, Tags: c.HTTP.TagsPage},
+		Metrics: p.metrics, Checks: p.checks,
 	}
 	p.last.Store(&st)
 	return st, nil
@@ -166,7 +171,7 @@ var sparse = map[string]registry.Sparse{
 
 // realmOf tells by which names the registry is known.
 func realmOf(c *config.Config) (server.RealmURL, error) {
-	realm := server.RealmURL{Listen: strings.ToLower(c.Listen)}
+	realm := server.RealmURL{Listen: strings.ToLower(c.Listen), Prefix: c.HTTP.Prefix}
 	for _, host := range c.Hosts {
 		realm.Hosts = append(realm.Hosts, strings.ToLower(host))
 	}
