@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
@@ -14,9 +15,9 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A decoder fills a Config, or a list of Questions, from a tree of YAML nodes and collects what is wrong. It does what yaml.Load does with
-// known fields only, but its messages name keys instead of Go types and never a value, tags and merge keys are refused,
-// and it remembers where each key stood.
+// A decoder fills a Config, a list of Questions or a Foreign file from a tree of YAML nodes and collects what is wrong.
+// It does what yaml.Load does with known fields only, but its messages name keys instead of Go types and never a value,
+// tags and merge keys are refused, and it remembers where each key stood.
 type decoder struct {
 	file   string
 	errs   Errors
@@ -25,6 +26,9 @@ type decoder struct {
 	values int
 
 	misread Errors // errs as decode left them
+
+	foreign *ForeignOptions // nil for our own files
+	notes   Errors          // what would be errs if the reading were not lenient
 }
 
 // place is where a value stands in a file.
@@ -90,14 +94,24 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
+	if raw, ok := v.Addr().Interface().(*yaml.Node); ok {
+		*raw = *n
+		return
+	}
+	if d.foreign != nil && isNull(n) {
+		v.SetZero()
+		return
+	}
 	if v.Kind() == reflect.Pointer {
-		v.Set(reflect.New(v.Type().Elem()))
+		if d.foreign == nil || v.IsNil() { // a foreign section that stands twice is one
+			v.Set(reflect.New(v.Type().Elem()))
+		}
 		v = v.Elem()
 	}
 	switch {
 	case n.Style&yaml.TaggedStyle != 0:
 		d.fail(at, key, "tags are not supported; quote text that begins with !")
-	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+	case isNull(n):
 		d.fail(at, key, "no value; leave the key out to get its default")
 	case isText(v):
 		d.scalar(n, at, key, v)
@@ -120,11 +134,9 @@ func (d *decoder) section(n *yaml.Node, at place, key string, v reflect.Value) {
 	}
 	fields := map[string]reflect.Value{}
 	var names []string
-	for f, field := range v.Fields() {
-		if name := yamlName(f); name != "" {
-			fields[name] = field
-			names = append(names, name)
-		}
+	for name, field := range sectionFields(v) {
+		fields[name] = field
+		names = append(names, name)
 	}
 	for k, value := range d.pairs(n, key) {
 		if field, ok := fields[k.Value]; ok {
@@ -132,10 +144,31 @@ func (d *decoder) section(n *yaml.Node, at place, key string, v reflect.Value) {
 			continue
 		}
 		message := "unknown key; known are " + strings.Join(names, ", ")
-		if s := d.suggest(k.Value, key, names); s != "" {
-			message = "unknown key; did you mean " + s + "?"
+		near := d.suggest(k.Value, key, names)
+		if near != "" {
+			message = "unknown key; did you mean " + near + "?"
 		}
-		d.fail(place{k.Line, k.Column}, join(key, k.Value), message)
+		if d.foreign != nil && d.foreign.Unknown != nil {
+			message = cmp.Or(d.foreign.Unknown(key, k.Value, near), message)
+		}
+		d.tolerate(place{k.Line, k.Column}, join(key, k.Value), message)
+	}
+}
+
+// sectionFields yields the fields of the struct v by key, those of embedded structs as its own.
+func sectionFields(v reflect.Value) iter.Seq2[string, reflect.Value] {
+	return func(yield func(string, reflect.Value) bool) {
+		for f, field := range v.Fields() {
+			if f.Anonymous {
+				for name, inner := range sectionFields(field) {
+					if !yield(name, inner) {
+						return
+					}
+				}
+			} else if name := yamlName(f); name != "" && !yield(name, field) {
+				return
+			}
+		}
 	}
 }
 
@@ -145,7 +178,9 @@ func (d *decoder) table(n *yaml.Node, at place, key string, v reflect.Value) {
 		d.fail(at, key, "want names and values")
 		return
 	}
-	v.Set(reflect.MakeMap(v.Type()))
+	if d.foreign == nil || v.IsNil() {
+		v.Set(reflect.MakeMap(v.Type()))
+	}
 	for k, value := range d.pairs(n, key) {
 		element := reflect.New(v.Type().Elem()).Elem()
 		d.value(value, join(key, k.Value), element)
@@ -167,6 +202,9 @@ func (d *decoder) list(n *yaml.Node, at place, key string, v reflect.Value) {
 
 // pairs yields the keys of the mapping n, each once, with their values.
 func (d *decoder) pairs(n *yaml.Node, key string) iter.Seq2[*yaml.Node, *yaml.Node] {
+	if d.foreign != nil {
+		return d.foreignPairs(n, key)
+	}
 	return func(yield func(k, v *yaml.Node) bool) {
 		first := map[string]int{}
 		for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
@@ -242,6 +280,8 @@ func setScalar(n *yaml.Node, v reflect.Value) error {
 	v.SetString(n.Value)
 	return nil
 }
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
 func isText(v reflect.Value) bool {
 	_, ok := v.Addr().Interface().(encoding.TextUnmarshaler)

@@ -38,6 +38,10 @@ func keys(t reflect.Type, prefix string) []string {
 		return nil
 	}
 	for f := range t.Fields() {
+		if f.Anonymous {
+			all = append(all, keys(f.Type, prefix)...)
+			continue
+		}
 		name := yamlName(f)
 		if name == "" {
 			continue

@@ -1,0 +1,60 @@
+// Package compat reads the configurations of other programs: foreign files become a config.Config and a list of what
+// its owner should know.
+//
+// A file that was served by the other program is served here unchanged. What crashed there, or opened more than its
+// author meant, is an error with its place; what is done otherwise on purpose is a Warning that names itself and the
+// switch that brings the old behaviour back.
+//
+// It knows nothing of the components that are built from a Config.
+//
+//	c, warnings, err := compat.LoadDockerAuth("auth_config.yml", compat.Options{}) // err is config.Errors when the file could be read
+package compat
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"customhouse/config"
+)
+
+// Options is how a foreign file is read.
+type Options struct {
+	// Lenient makes warnings of unknown and duplicate keys, which the other program ignores.
+	Lenient bool
+
+	// Dir is the folder that relative paths are relative to. Empty is the working directory.
+	Dir string
+}
+
+// Warning is one thing that the owner of a foreign file should know.
+type Warning struct {
+	File         string // as it was named
+	Line, Column int    // from 1
+	Key          string // in the foreign file
+	Message      string // what is done, and why
+	Deviation    string // the name under which the documentation has it, such as A4; "" for none
+	Switch       string // what to write to have it as it was; "" for nothing
+}
+
+// String returns file:line:column: key: message, and behind it the switch and the name of the deviation.
+func (w Warning) String() string {
+	e := config.Error{File: w.File, Line: w.Line, Column: w.Column, Key: w.Key, Message: w.Message}
+	var b strings.Builder
+	b.WriteString(e.Error())
+	if w.Switch != "" {
+		fmt.Fprintf(&b, "; to have it as it was: %s", w.Switch)
+	}
+	if w.Deviation != "" {
+		fmt.Fprintf(&b, " [%s]", w.Deviation)
+	}
+	return b.String()
+}
+
+// sortWarnings puts warnings in the order of the file.
+func sortWarnings(all []Warning) {
+	slices.SortStableFunc(all, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}

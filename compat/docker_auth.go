@@ -1,0 +1,238 @@
+package compat
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"customhouse"
+	"customhouse/config"
+	"customhouse/policy"
+)
+
+// LoadDockerAuth reads the configuration of cesanta/docker_auth at path and checks it, along with the files that it
+// names. The error is config.Errors, or that of reading the file. Warnings come with an error too.
+func LoadDockerAuth(path string, o Options) (*config.Config, []Warning, error) {
+	data, err := config.ReadForeign(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return dockerAuthFrom(path, data, o, true)
+}
+
+// ParseDockerAuth is LoadDockerAuth of data, the content of a file that messages call name, without a look at the files
+// that it names.
+func ParseDockerAuth(name string, data []byte, o Options) (*config.Config, []Warning, error) {
+	return dockerAuthFrom(name, data, o, false)
+}
+
+func dockerAuthFrom(name string, data []byte, o Options, checkFiles bool) (*config.Config, []Warning, error) {
+	if o.Dir == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, nil, err
+		}
+		o.Dir = dir
+	}
+	t := dockerTranslation{name: name, dir: o.Dir, checkFiles: checkFiles, to: config.Default()}
+	file, err := config.ParseForeign(name, data, &t.from, config.ForeignOptions{Lenient: o.Lenient, Unknown: unknownDockerKey})
+	if err != nil {
+		return nil, nil, err
+	}
+	t.file = file
+	for _, note := range file.Notes() {
+		t.warnings = append(t.warnings, Warning{File: name, Line: note.Line, Column: note.Column, Key: note.Key, Message: note.Message + " (ignored)"})
+	}
+	t.translate()
+	sortWarnings(t.warnings)
+	if err := file.Err(); err != nil {
+		return nil, t.warnings, err
+	}
+	return t.to, t.warnings, nil
+}
+
+// dockerTranslation is one docker_auth file on its way into a Config.
+type dockerTranslation struct {
+	name       string
+	dir        string // what relative paths are relative to
+	checkFiles bool
+
+	file     *config.Foreign
+	from     dockerAuth
+	to       *config.Config
+	warnings []Warning
+}
+
+func (t *dockerTranslation) translate() {
+	t.to.Auth.Accounts = false // nobody but those whom the file knows
+	t.to.Rules = nil
+	t.server()
+	t.token()
+	t.users()
+	t.rules()
+	t.methods()
+	t.file.Overlay("customhouse", &t.from.Customhouse, t.to, t.dir)
+	t.check()
+}
+
+// methods checks that somebody is asked who is asking, and what they may.
+func (t *dockerTranslation) methods() {
+	f := &t.from
+	if f.Users == nil && f.Google == nil && f.GitHub == nil && f.OIDC == nil && f.GitLab == nil && f.LDAP == nil &&
+		f.Mongo == nil && f.XORM == nil && f.Ext == nil && f.PluginN == nil {
+		t.wrong("", "no way to log in is configured; write users: {} to deny everybody")
+	}
+	if f.ACL == nil && f.ACLMongo == nil && f.ACLXORM == nil && f.ExtZ == nil && f.PluginZ == nil && f.Casbin == nil {
+		t.wrong("", "nothing says who may do what; write acl: [] to deny everything")
+	}
+}
+
+// check reports what the result has against it as a configuration of ours, at the key that it comes from.
+func (t *dockerTranslation) check() {
+	var wrong config.Errors
+	errors.As(t.to.Validate(), &wrong)
+	for _, e := range wrong {
+		t.wrong(t.origin(e.Key), e.Message)
+	}
+}
+
+// origins are the keys of customhouse.yml that come from another key in docker_auth's file, the longest first.
+var origins = []struct{ native, foreign string }{
+	{"tls.certificate", "server.certificate"},
+	{"tls.key", "server.key"},
+	{"tls.minimum", "server.tls_min_version"},
+	{"auth.users", "users"},
+	{"listen", "server.addr"},
+	{"rules", "acl"},
+}
+
+// origin returns the key of the file that the value of a key of customhouse.yml comes from.
+func (t *dockerTranslation) origin(key string) string {
+	if own := "customhouse." + key; t.file.Has(own) {
+		return own
+	}
+	for _, o := range origins {
+		if rest, ok := strings.CutPrefix(key, o.native); ok {
+			return o.foreign + rest
+		}
+	}
+	return key
+}
+
+// wrong notes what is wrong with the value of key.
+func (t *dockerTranslation) wrong(key, message string) { t.file.Report(key, message) }
+
+// require notes that key must have a value.
+func (t *dockerTranslation) require(key string, ok bool) {
+	if !ok {
+		t.wrong(key, "is required")
+	}
+}
+
+// warn adds a warning about key.
+func (t *dockerTranslation) warn(key, format string, args ...any) {
+	t.deviation("", "", key, format, args...)
+}
+
+// deviation adds a warning about key: something that is done otherwise on purpose, under the name that the documentation
+// has for it, and what to write to have it as it was.
+func (t *dockerTranslation) deviation(name, sw, key, format string, args ...any) {
+	line, column := t.file.At(key)
+	t.warnings = append(t.warnings, Warning{File: t.name, Line: line, Column: column, Key: key,
+		Message: fmt.Sprintf(format, args...), Deviation: name, Switch: sw})
+}
+
+// path returns the absolute path of a file that key names, "" for "".
+func (t *dockerTranslation) path(key, file string) string {
+	if file == "" {
+		return ""
+	}
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(t.dir, file)
+	}
+	if t.checkFiles {
+		t.wrong(key, config.Readable(file))
+	}
+	return file
+}
+
+// duration returns a duration, or its default where the file has none or 0.
+func (t *dockerTranslation) duration(key string, d duration, byDefault time.Duration) time.Duration {
+	if d.bare && d.Duration != 0 {
+		t.warn(key, "a number without a unit is nanoseconds, as in docker_auth: %v; write 10s, 5m or 1h", d.Duration)
+	}
+	return cmp.Or(d.Duration, byDefault)
+}
+
+// users translates the static users.
+func (t *dockerTranslation) users() {
+	if t.from.Users == nil {
+		return
+	}
+	t.to.Auth.Users = map[string]config.User{}
+	for _, name := range slices.Sorted(maps.Keys(t.from.Users)) {
+		key := config.JoinKey("users", name)
+		u := t.from.Users[name]
+		switch {
+		case u == nil:
+			t.warn(key, "has no value, which makes it no account, as in docker_auth; write {} for one without a password")
+		case name == "":
+			t.anonymous(key, u)
+		case u.Password == nil:
+			t.wrong(key, "has no password: docker_auth let in whoever names this account, with any password or none; set password, or remove the account")
+		case !config.IsBcrypt(string(*u.Password)):
+			t.warn(config.JoinKey(key, "password"), "not a bcrypt hash, so that nobody can log in with it, as in docker_auth; `customhouse hash` makes one of a password")
+			t.to.Auth.Users[name] = config.User{Password: lockedHash, Labels: u.Labels}
+		default:
+			t.to.Auth.Users[name] = config.User{Password: *u.Password, Labels: u.Labels}
+		}
+	}
+}
+
+// lockedHash is well-formed and nobody knows its password: an account that nobody can log in to, rather than none, which
+// another source could have.
+const lockedHash = "$2b$10$....................................................."
+
+// anonymous translates the user "", who needs no account.
+func (t *dockerTranslation) anonymous(key string, u *dockerUser) {
+	if u.Password != nil {
+		t.wrong(config.JoinKey(key, "password"), "anonymous has no password; remove it, or name the account")
+	}
+	if len(u.Labels) > 0 {
+		t.wrong(config.JoinKey(key, "labels"), "anonymous has no labels; match it by account: \"\"")
+	}
+}
+
+// rules translates the ACL.
+func (t *dockerTranslation) rules() {
+	for i, r := range t.from.ACL {
+		key := fmt.Sprintf("acl[%d]", i)
+		line, _ := t.file.At(key)
+		rule := policy.Rule{Comment: r.Comment, Source: fmt.Sprintf("%s:%d", t.name, line)}
+		if r.Match == nil {
+			t.wrong(key, "has no match, which crashed docker_auth; write match: {} to match everybody")
+		} else {
+			m := *r.Match
+			rule.Match = policy.Match{Account: m.Account, Type: m.Type, Name: m.Name, Service: m.Service, IP: m.IP, Labels: m.Labels}
+		}
+		if r.Actions == nil {
+			t.wrong(key, "has no actions, which crashed docker_auth; write actions: [] to deny")
+		}
+		for _, a := range r.Actions {
+			rule.Actions = append(rule.Actions, customhouse.Action(a))
+		}
+		if r.Actions != nil && rule.Actions == nil {
+			rule.Actions = []customhouse.Action{}
+		}
+		t.to.Rules = append(t.to.Rules, rule)
+	}
+	if t.to.Rules == nil {
+		t.to.Rules = []policy.Rule{}
+	}
+}
