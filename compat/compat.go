@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"customhouse/config"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // Options is how a foreign file is read.
@@ -50,6 +52,43 @@ func (w Warning) String() string {
 		fmt.Fprintf(&b, " [%s]", w.Deviation)
 	}
 	return b.String()
+}
+
+// Load reads the configuration at path of whichever program it is of. The error is config.Errors, or that of reading the
+// file. Warnings come with an error too.
+func Load(path string, o Options) (*config.Config, []Warning, error) {
+	data, err := config.ReadForeign(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	format, err := formatOf(path, data)
+	if err != nil {
+		return nil, nil, err
+	}
+	if format == dockerAuthFormat {
+		return dockerAuthFrom(path, data, o, true)
+	}
+	return nil, nil, config.Errors{{File: path, Message: "no configuration of a program that is known here, which are: " + dockerAuthFormat}}
+}
+
+// Programs whose files are known.
+const dockerAuthFormat = "docker_auth"
+
+// formatOf tells whose configuration data is, "" if nobody's. The error is config.Errors.
+func formatOf(name string, data []byte) (string, error) {
+	var signs struct {
+		Server yaml.Node `yaml:"server"`
+		ACL    yaml.Node `yaml:"acl"`
+		Users  yaml.Node `yaml:"users"`
+	}
+	f, err := config.ParseForeign(name, data, &signs, config.ForeignOptions{Lenient: true})
+	if err != nil {
+		return "", err
+	}
+	if f.Has("server") || f.Has("acl") || f.Has("users") {
+		return dockerAuthFormat, nil
+	}
+	return "", nil
 }
 
 // sortWarnings puts warnings in the order of the file.

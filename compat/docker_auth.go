@@ -71,12 +71,13 @@ type dockerTranslation struct {
 
 func (t *dockerTranslation) translate() {
 	t.to.Auth.Accounts = false // nobody but those whom the file knows
-	t.to.Rules = nil
+	t.to.Rules = []policy.Rule{}
 	t.server()
 	t.token()
 	t.users()
 	t.rules()
 	t.methods()
+	t.unserved()
 	t.file.Overlay("customhouse", &t.from.Customhouse, t.to, t.dir)
 	t.check()
 }
@@ -95,6 +96,9 @@ func (t *dockerTranslation) methods() {
 
 // check reports what the result has against it as a configuration of ours, at the key that it comes from.
 func (t *dockerTranslation) check() {
+	if t.file.Err() != nil { // it may follow from that
+		return
+	}
 	var wrong config.Errors
 	errors.As(t.to.Validate(), &wrong)
 	for _, e := range wrong {
@@ -224,15 +228,10 @@ func (t *dockerTranslation) rules() {
 		if r.Actions == nil {
 			t.wrong(key, "has no actions, which crashed docker_auth; write actions: [] to deny")
 		}
+		rule.Actions = []customhouse.Action{}
 		for _, a := range r.Actions {
 			rule.Actions = append(rule.Actions, customhouse.Action(a))
 		}
-		if r.Actions != nil && rule.Actions == nil {
-			rule.Actions = []customhouse.Action{}
-		}
 		t.to.Rules = append(t.to.Rules, rule)
-	}
-	if t.to.Rules == nil {
-		t.to.Rules = []policy.Rule{}
 	}
 }

@@ -12,10 +12,11 @@ import (
 func configCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "config",
-		Short: "Check and document configurations",
+		Short: "Check, document and import configurations",
 		Example: `  customhouse config example > customhouse.yml
-  customhouse config check customhouse.yml`,
-	}, configCheckCommand(), configExampleCommand(), configSchemaCommand())
+  customhouse config check customhouse.yml
+  customhouse config import auth_config.yml --output customhouse.yml`,
+	}, configCheckCommand(), configImportCommand(), configExampleCommand(), configSchemaCommand())
 }
 
 func configCheckCommand() *cobra.Command {
@@ -24,11 +25,9 @@ func configCheckCommand() *cobra.Command {
 		Short: "Tell all that is wrong with a file",
 		Long: `Check reads a configuration as serve does and prints everything that is wrong with it, each fault with its
 file, line, column and key. Files that it names, such as certificates, must be there and readable.`,
-		Example: "  customhouse config check customhouse.yml",
-		Args:    takes(1),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return []cobra.Completion{"yml", "yaml"}, cobra.ShellCompDirectiveFilterFileExt
-		},
+		Example:           "  customhouse config check customhouse.yml",
+		Args:              takes(1),
+		ValidArgsFunction: completeYAML,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := loadConfig(args[0]); err != nil {
 				return err
@@ -37,6 +36,11 @@ file, line, column and key. Files that it names, such as certificates, must be t
 			return err
 		},
 	}
+}
+
+// completeYAML completes the names of YAML files.
+func completeYAML(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return []cobra.Completion{"yml", "yaml"}, cobra.ShellCompDirectiveFilterFileExt
 }
 
 func configExampleCommand() *cobra.Command {

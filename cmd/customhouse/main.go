@@ -52,7 +52,7 @@ Start one on this machine and log in with the command it prints:
 			understood = true
 			return nil
 		},
-	}, serveCommand(), configCommand(), policyCommand(), userCommand(), hashCommand(), versionCommand())
+	}, serveCommand(), authCommand(), configCommand(), policyCommand(), userCommand(), hashCommand(), versionCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetArgs(args)
 
