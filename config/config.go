@@ -116,9 +116,12 @@ type Token struct {
 
 // Auth is the section auth.
 type Auth struct {
-	// Whether everybody may do everything, without an account. Only when listening on loopback, and not together with
-	// users, htpasswd or rules.
+	// Whether everybody may do everything, without an account. Only when listening on loopback or with allow_open, and
+	// not together with users, htpasswd or rules.
 	Off bool `yaml:"off"`
+
+	// Whether off may hold beyond loopback: for everybody who reaches the address of listen.
+	AllowOpen bool `yaml:"allow_open"`
 
 	// Whether requests to the registry may carry a password (Basic) where they usually carry a token (Bearer).
 	Basic bool `yaml:"basic"`
@@ -158,8 +161,14 @@ type Storage struct {
 	// platforms only does (indexes); or layers too (all), which leaves pulling them to fail.
 	Sparse string `yaml:"sparse" jsonschema:"enum=none,enum=indexes,enum=all"`
 
+	// The platforms, such as linux/amd64, whose manifest must be there when an index names it, whatever sparse says.
+	Platforms []string `yaml:"platforms"`
+
 	// Whether layers of a non-distributable type may lie where their urls say and not in the registry.
 	ForeignLayers bool `yaml:"foreign_layers"`
+
+	// Where foreign layers may lie.
+	ForeignURLs ForeignURLs `yaml:"foreign_urls"`
 
 	// The largest blob to accept, such as 10GiB. 0 is no limit.
 	MaxBlobSize Size `yaml:"max_blob_size"`
@@ -171,12 +180,22 @@ type Storage struct {
 	ScrubInterval time.Duration `yaml:"scrub_interval"`
 }
 
+// ForeignURLs is the section storage.foreign_urls.
+type ForeignURLs struct {
+	// Regular expressions (RE2) of which one must be found in each URL of a layer; write ^ and $ to bind it to the ends.
+	// Empty is any URL.
+	Allow []string `yaml:"allow"`
+
+	// Regular expressions of which none may be found in it.
+	Deny []string `yaml:"deny"`
+}
+
 // Limits is the section limits.
 type Limits struct {
 	// How many uploads an account may have under way. 0 is no limit.
 	UploadsPerAccount int `yaml:"uploads_per_account"`
 
-	// How long an upload may rest before it is thrown away.
+	// How long an upload may rest before it is thrown away. 0 is for ever.
 	UploadTTL time.Duration `yaml:"upload_ttl"`
 
 	// How many wrong passwords a minute are accepted from a client, for one account and for all together; what is over
@@ -190,8 +209,11 @@ type Log struct {
 	// The least level that is written.
 	Level string `yaml:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error"`
 
-	// One JSON object a line, or text for people.
-	Format string `yaml:"format" jsonschema:"enum=json,enum=text"`
+	// One JSON object a line, the same with the names that logstash expects, or text for people.
+	Format string `yaml:"format" jsonschema:"enum=json,enum=logstash,enum=text"`
+
+	// What is added to every line, by name.
+	Fields map[string]string `yaml:"fields"`
 
 	// Whether each request is logged.
 	Requests bool `yaml:"requests"`

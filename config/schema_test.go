@@ -340,7 +340,7 @@ func TestSchemaEnumerations(t *testing.T) {
 			}
 		}
 	}
-	if want := 14; found != want {
+	if want := 15; found != want {
 		t.Errorf("the schema enumerates %d values, want %d", found, want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ func (c *Config) problems() Errors {
 	c.checkOrder(&p)
 	c.checkRules(&p)
 	c.checkHealth(&p)
+	c.checkStorage(&p)
 	c.checkNumbers(&p)
 	return Errors(p)
 }
@@ -57,8 +59,8 @@ func (c *Config) checkAddresses(p *problems) {
 	if open && !c.TLS.Enabled() && !c.AllowPlaintext {
 		p.add("listen", "serves beyond loopback without TLS; set tls.certificate and tls.key, or allow_plaintext: true behind a proxy that adds TLS")
 	}
-	if open && c.Auth.Off {
-		p.add("auth.off", "would let everybody who reaches the address of listen do everything; listen on loopback, such as 127.0.0.1:5000")
+	if open && c.Auth.Off && !c.Auth.AllowOpen {
+		p.add("auth.off", "would let everybody who reaches the address of listen do everything; listen on loopback, such as 127.0.0.1:5000, or say auth.allow_open: true")
 	}
 	p.check(c.PublicURL == "" || isOrigin(c.PublicURL), "public_url", "want a URL of scheme and host only, such as https://registry.example.com")
 	for i, h := range c.Hosts {
@@ -67,7 +69,6 @@ func (c *Config) checkAddresses(p *problems) {
 	p.check(c.TLS.Certificate == "" || c.TLS.Key != "", "tls.certificate", "needs tls.key beside it")
 	p.check(c.TLS.Key == "" || c.TLS.Certificate != "", "tls.key", "needs tls.certificate beside it")
 	p.add("tls.minimum", oneOf(c.TLS.Minimum, "1.2", "1.3"))
-	p.add("storage.sparse", oneOf(c.Storage.Sparse, "none", "indexes", "all"))
 }
 
 func (c *Config) checkToken(p *problems) {
@@ -110,6 +111,23 @@ func (c *Config) checkRules(p *problems) {
 	}
 }
 
+func (c *Config) checkStorage(p *problems) {
+	s := c.Storage
+	p.add("storage.sparse", oneOf(s.Sparse, "none", "indexes", "all"))
+	for i, platform := range s.Platforms {
+		os, architecture, ok := strings.Cut(platform, "/")
+		p.check(ok && os != "" && architecture != "", fmt.Sprintf("storage.platforms[%d]", i), "want os/architecture, such as linux/amd64")
+	}
+	for key, list := range map[string][]string{"allow": s.ForeignURLs.Allow, "deny": s.ForeignURLs.Deny} {
+		for i, expression := range list {
+			_, err := regexp.Compile(expression)
+			p.check(err == nil, fmt.Sprintf("storage.foreign_urls.%s[%d]", key, i), "no regular expression (RE2)")
+		}
+	}
+	urls := len(s.ForeignURLs.Allow)+len(s.ForeignURLs.Deny) > 0
+	p.check(!urls || s.ForeignLayers, "storage.foreign_urls", "has no effect without storage.foreign_layers")
+}
+
 func (c *Config) checkNumbers(p *problems) {
 	notNegative := func(key string, ok bool) { p.check(ok, key, "must not be negative") }
 	notNegative("drain", c.Drain >= 0)
@@ -117,9 +135,9 @@ func (c *Config) checkNumbers(p *problems) {
 	notNegative("storage.max_blob_size", c.Storage.MaxBlobSize >= 0)
 	notNegative("limits.uploads_per_account", c.Limits.UploadsPerAccount >= 0)
 	notNegative("limits.failed_logins", c.Limits.FailedLogins >= 0)
-	p.check(c.Limits.UploadTTL >= time.Minute, "limits.upload_ttl", "want at least 1m")
+	p.check(c.Limits.UploadTTL == 0 || c.Limits.UploadTTL >= time.Minute, "limits.upload_ttl", "want 0, or at least 1m")
 	p.add("log.level", oneOf(c.Log.Level, "debug", "info", "warn", "error"))
-	p.add("log.format", oneOf(c.Log.Format, "json", "text"))
+	p.add("log.format", oneOf(c.Log.Format, "json", "logstash", "text"))
 }
 
 // splitListen returns the host of an address host:port.

@@ -31,6 +31,7 @@ type Put struct {
 	Blobs    []customhouse.Descriptor // must be visible in the repository, and of this size
 	Children []customhouse.Descriptor // manifests that an index names: of this size where they are in the repository
 	Sparse   bool                     // whether children may be absent
+	Needed   []customhouse.Descriptor // children that may not, whatever Sparse says
 	Tags     []customhouse.Tag        // shall point to the manifest
 	Create   bool                     // whether content and tags may be new
 	Update   bool                     // whether a tag may move away from another manifest
@@ -154,6 +155,11 @@ func checkNamed(ctx context.Context, a asker, repo customhouse.Repo, put Put) er
 	}
 	for _, d := range put.Children {
 		if err := look("manifest", d, put.Sparse); err != nil {
+			return err
+		}
+	}
+	for _, d := range put.Needed {
+		if err := look("manifest", d, false); err != nil {
 			return err
 		}
 	}

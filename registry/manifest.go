@@ -117,6 +117,11 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 	if err != nil {
 		return Pushed{}, err
 	}
+	for _, url := range m.urls {
+		if p.r.opts.ForeignURL != nil && !p.r.opts.ForeignURL(url) {
+			return Pushed{}, invalid("the configuration of this registry does not allow layers at the URL %s", url)
+		}
+	}
 	d := push.Digest
 	if d.IsZero() {
 		d = customhouse.DigestOf(customhouse.SHA256, push.Bytes)
@@ -137,12 +142,17 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 	if p.r.opts.Sparse == SparseAll {
 		put.Blobs = nil
 	}
+	for i, child := range m.children {
+		if slices.Contains(p.r.opts.Platforms, m.platforms[i]) {
+			put.Needed = append(put.Needed, child)
+		}
+	}
 	if err := p.r.index.CheckManifest(ctx, p.name, put); err != nil {
 		return Pushed{}, err
 	}
-	named := put.Blobs
+	named := append(slices.Clone(put.Blobs), put.Needed...)
 	if !put.Sparse {
-		named = append(slices.Clone(named), put.Children...)
+		named = append(named, put.Children...)
 	}
 	if err := p.r.checkPresent(ctx, named); err != nil {
 		return Pushed{}, err

@@ -19,6 +19,8 @@ type parsed struct {
 	subject      customhouse.Digest
 	blobs        []customhouse.Descriptor // that have to be in the repository
 	children     []customhouse.Descriptor // of an index
+	platforms    []Platform               // of the children, in their order
+	urls         []string                 // where foreign layers are
 }
 
 // shape tells which fields make a manifest of a type. What belongs to another type makes it ambiguous
@@ -86,12 +88,18 @@ func parseManifest(contentType string, body []byte, foreignLayers bool) (parsed,
 		d := c.descriptor()
 		if foreignLayers && sh.list == "layers" && isForeign(d.MediaType) && len(c.list("urls")) > 0 {
 			f.err(c)
+			for _, url := range c.list("urls") {
+				s, _ := url.(string)
+				m.urls = append(m.urls, s)
+			}
 			continue // its bytes are elsewhere
 		}
 		c.noURLs()
 		f.err(c)
 		if sh.list == "manifests" {
 			m.children = append(m.children, d)
+			m.platforms = append(m.platforms, c.platform())
+			f.err(c)
 		} else {
 			m.blobs = append(m.blobs, d)
 		}
@@ -240,6 +248,17 @@ func (f *fields) children(key string) []*fields {
 		all = append(all, &fields{object: o, path: path})
 	}
 	return all
+}
+
+// platform returns what a child of an index is for, the zero Platform where it does not say.
+func (f *fields) platform() Platform {
+	o := f.child("platform")
+	if o == nil {
+		return Platform{}
+	}
+	p := Platform{OS: o.text("os"), Architecture: o.text("architecture")}
+	f.err(o)
+	return p
 }
 
 // noURLs refuses a descriptor of content that lies elsewhere.

@@ -22,15 +22,20 @@ import (
 
 // Options of a Registry. The zero value works.
 type Options struct {
-	Sparse            Sparse           // which content a manifest may name that is not in its repository
-	ForeignLayers     bool             // whether layers of non-distributable types may point elsewhere by urls
-	MaxBlobSize       int64            // bytes; 0 is no limit
-	UploadsPerAccount int              // uploads that one account may have under way; 0 is no limit
-	UploadTTL         time.Duration    // after which an upload that does not grow is forgotten; 0 is never
-	ScrubInterval     time.Duration    // how long untouched bytes count as verified; 0 verifies at each read
-	Now               func() time.Time // nil is time.Now
-	Log               *slog.Logger     // nil discards
+	Sparse            Sparse            // which content a manifest may name that is not in its repository
+	ForeignLayers     bool              // whether layers of non-distributable types may point elsewhere by urls
+	ForeignURL        func(string) bool // to where they may point; nil is anywhere
+	Platforms         []Platform        // children of an index for these must be there whatever Sparse says
+	MaxBlobSize       int64             // bytes; 0 is no limit
+	UploadsPerAccount int               // uploads that one account may have under way; 0 is no limit
+	UploadTTL         time.Duration     // after which an upload that does not grow is forgotten; 0 is never
+	ScrubInterval     time.Duration     // how long untouched bytes count as verified; 0 verifies at each read
+	Now               func() time.Time  // nil is time.Now
+	Log               *slog.Logger      // nil discards
 }
+
+// Platform is what an image runs on, as GOOS and GOARCH have it (image-spec, "Image Index Property Descriptions").
+type Platform struct{ OS, Architecture string }
 
 // Sparse tells which content a manifest may name that is not in its repository.
 type Sparse int

@@ -228,6 +228,55 @@ func TestS63_ForeignLayersByConfig(t *testing.T) {
 	admin.putManifest("a/app", "linux", layer(ociLayer)).want(http.StatusBadRequest, "MANIFEST_INVALID")
 }
 
+// TestS63_ForeignURL: and only where the operator says.
+func TestS63_ForeignURL(t *testing.T) {
+	admin := open(t, setup{registry: registry.Options{
+		ForeignLayers: true, ForeignURL: func(url string) bool { return strings.HasPrefix(url, "https://mcr.example/") },
+	}}).as("admin")
+	config := []byte("{}")
+	admin.pushBlob("a/app", config)
+	push := func(urls ...any) answer {
+		l := descriptor("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", []byte("elsewhere"))
+		l["urls"] = urls
+		return admin.putManifest("a/app", "windows", image(config, config, object{"layers": []any{l}}))
+	}
+	push("https://mcr.example/layer").want(http.StatusCreated, "")
+	push("https://mcr.example/layer", "https://evil.example/layer").want(http.StatusBadRequest, "MANIFEST_INVALID")
+	push("https://mcr.example/layer", 1).want(http.StatusBadRequest, "MANIFEST_INVALID")
+}
+
+// TestPlatforms: children for the platforms that the operator names must be there, others may be absent.
+func TestPlatforms(t *testing.T) {
+	admin := open(t, setup{registry: registry.Options{Platforms: []registry.Platform{{OS: "linux", Architecture: "amd64"}}}}).as("admin")
+	config := []byte("{}")
+	admin.pushBlob("a/app", config)
+	there := image(config, config, nil)
+	admin.putManifest("a/app", "there", there).want(http.StatusCreated, "")
+	child := func(manifest []byte, platform any) object {
+		d := descriptor(ociImage, manifest)
+		d["platform"] = platform
+		return d
+	}
+	amd64, arm64 := object{"os": "linux", "architecture": "amd64"}, object{"os": "linux", "architecture": "arm64", "variant": "v8"}
+	absent := []byte("absent")
+	for _, test := range []struct {
+		children []any
+		want     int
+	}{
+		{[]any{child(there, amd64), child(absent, arm64)}, 201},
+		{[]any{child(absent, arm64), child(absent, nil)}, 201},
+		{[]any{child(absent, amd64)}, 400},
+		{[]any{child(there, arm64), child(absent, amd64)}, 400},
+		{[]any{child(there, "linux/amd64")}, 400},
+		{[]any{child(there, object{"os": 1})}, 400},
+	} {
+		index := encode(object{"schemaVersion": 2, "mediaType": ociIndex, "manifests": test.children})
+		if got := admin.putManifest("a/app", "index", index).status; got != test.want {
+			t.Errorf("push of %s = %d, want %d", index, got, test.want)
+		}
+	}
+}
+
 // TestSparse: which content a manifest may name that is not there.
 func TestSparse(t *testing.T) {
 	absent := []byte("absent")

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"customhouse/config"
 	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -70,4 +75,40 @@ func (l *lineWriter) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.flush()
+}
+
+// newLog returns the logger that a configuration asks for.
+func newLog(w io.Writer, l config.Log, level slog.Leveler) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler
+	switch l.Format {
+	case "text":
+		handler = slog.NewTextHandler(w, opts)
+	case "logstash":
+		opts.ReplaceAttr = logstashKey
+		handler = slog.NewJSONHandler(w, opts).WithAttrs([]slog.Attr{slog.String("@version", "1")})
+	default:
+		handler = slog.NewJSONHandler(w, opts)
+	}
+	var fields []slog.Attr
+	for _, name := range slices.Sorted(maps.Keys(l.Fields)) {
+		fields = append(fields, slog.String(name, l.Fields[name]))
+	}
+	return slog.New(handler.WithAttrs(fields))
+}
+
+// logstashKey gives a field the name that logstash expects (its json_event format, version 1).
+func logstashKey(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) > 0 {
+		return a
+	}
+	switch a.Key {
+	case slog.TimeKey:
+		a.Key = "@timestamp"
+	case slog.MessageKey:
+		a.Key = "message"
+	case slog.LevelKey:
+		a.Value = slog.StringValue(strings.ToLower(a.Value.String()))
+	}
+	return a
 }

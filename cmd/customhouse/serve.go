@@ -98,12 +98,7 @@ type house struct {
 func newHouse(s *settings, lines io.Writer, l config.Log) *house {
 	h := &house{settings: s, hup: make(chan os.Signal, 1)}
 	h.level.Set(l.Threshold())
-	opts := &slog.HandlerOptions{Level: &h.level}
-	if l.Format == "text" {
-		h.log = slog.New(slog.NewTextHandler(lines, opts))
-	} else {
-		h.log = slog.New(slog.NewJSONHandler(lines, opts))
-	}
+	h.log = newLog(lines, l, &h.level)
 	return h
 }
 

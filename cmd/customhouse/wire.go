@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -54,10 +55,15 @@ func (p parts) build(c *config.Config) (server.State, error) {
 	if err != nil {
 		return server.State{}, err
 	}
+	foreign, err := foreignURL(c.Storage.ForeignURLs)
+	if err != nil {
+		return server.State{}, err
+	}
 	st := server.State{
 		Gate: g,
 		Registry: p.base.With(registry.Options{
-			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, MaxBlobSize: int64(c.Storage.MaxBlobSize),
+			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, ForeignURL: foreign,
+			Platforms: platforms(c.Storage.Platforms), MaxBlobSize: int64(c.Storage.MaxBlobSize),
 			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
 			ScrubInterval: c.Storage.ScrubInterval, Log: p.log,
 		}),
@@ -167,6 +173,39 @@ func (p parts) accounts(c *config.Config) (authn.Authenticator, error) {
 // sparse are the registry's names for the values of storage.sparse.
 var sparse = map[string]registry.Sparse{
 	"none": registry.SparseNone, "indexes": registry.SparseIndexes, "all": registry.SparseAll,
+}
+
+// platforms are the registry's words for platforms.
+func platforms(all []string) []registry.Platform {
+	var converted []registry.Platform
+	for _, p := range all {
+		os, architecture, _ := strings.Cut(p, "/")
+		converted = append(converted, registry.Platform{OS: os, Architecture: architecture})
+	}
+	return converted
+}
+
+// foreignURL returns what tells whether a foreign layer may lie at a URL.
+func foreignURL(f config.ForeignURLs) (func(string) bool, error) {
+	compile := func(list []string) (all []*regexp.Regexp, err error) {
+		for _, s := range list {
+			r, err := regexp.Compile(s)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, r)
+		}
+		return all, nil
+	}
+	allow, err := compile(f.Allow)
+	if err != nil {
+		return nil, err
+	}
+	deny, err := compile(f.Deny)
+	return func(url string) bool {
+		found := func(r *regexp.Regexp) bool { return r.MatchString(url) }
+		return (len(allow) == 0 || slices.ContainsFunc(allow, found)) && !slices.ContainsFunc(deny, found)
+	}, err
 }
 
 // realmOf tells by which names the registry is known.
