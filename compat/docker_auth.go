@@ -1,15 +1,9 @@
 package compat
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 
 	"customhouse"
 	"customhouse/config"
@@ -33,40 +27,19 @@ func ParseDockerAuth(name string, data []byte, o Options) (*config.Config, []War
 }
 
 func dockerAuthFrom(name string, data []byte, o Options, checkFiles bool) (*config.Config, []Warning, error) {
-	if o.Dir == "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			return nil, nil, err
-		}
-		o.Dir = dir
-	}
-	t := dockerTranslation{name: name, dir: o.Dir, checkFiles: checkFiles, to: config.Default()}
-	file, err := config.ParseForeign(name, data, &t.from, config.ForeignOptions{Lenient: o.Lenient, Unknown: unknownDockerKey})
+	t := dockerTranslation{translation: translation{name: name, dir: o.Dir, checkFiles: checkFiles}}
+	err := t.begin(data, &t.from, config.ForeignOptions{Lenient: o.Lenient, Unknown: unknownDockerKey})
 	if err != nil {
 		return nil, nil, err
 	}
-	t.file = file
-	for _, note := range file.Notes() {
-		t.warnings = append(t.warnings, Warning{File: name, Line: note.Line, Column: note.Column, Key: note.Key, Message: note.Message + " (ignored)"})
-	}
 	t.translate()
-	sortWarnings(t.warnings)
-	if err := file.Err(); err != nil {
-		return nil, t.warnings, err
-	}
-	return t.to, t.warnings, nil
+	return t.end()
 }
 
 // dockerTranslation is one docker_auth file on its way into a Config.
 type dockerTranslation struct {
-	name       string
-	dir        string // what relative paths are relative to
-	checkFiles bool
-
-	file     *config.Foreign
-	from     dockerAuth
-	to       *config.Config
-	warnings []Warning
+	translation
+	from dockerAuth
 }
 
 func (t *dockerTranslation) translate() {
@@ -82,8 +55,8 @@ func (t *dockerTranslation) translate() {
 	t.rules()
 	t.methods()
 	t.unserved()
-	t.file.Overlay("customhouse", &t.from.Customhouse, t.to, t.dir)
-	t.check()
+	t.overlay(&t.from.Customhouse)
+	t.check(dockerOrigins)
 }
 
 // methods checks that somebody is asked who is asking, and what they may.
@@ -98,84 +71,14 @@ func (t *dockerTranslation) methods() {
 	}
 }
 
-// check reports what the result has against it as a configuration of ours, at the key that it comes from.
-func (t *dockerTranslation) check() {
-	if t.file.Err() != nil { // it may follow from that
-		return
-	}
-	var wrong config.Errors
-	errors.As(t.to.Validate(), &wrong)
-	for _, e := range wrong {
-		t.wrong(t.origin(e.Key), e.Message)
-	}
-}
-
-// origins are the keys of customhouse.yml that come from another key in docker_auth's file, the longest first.
-var origins = []struct{ native, foreign string }{
+// dockerOrigins are the keys of customhouse.yml that come from another key in docker_auth's file.
+var dockerOrigins = []origin{
 	{"tls.certificate", "server.certificate"},
 	{"tls.key", "server.key"},
 	{"tls.minimum", "server.tls_min_version"},
 	{"auth.users", "users"},
 	{"listen", "server.addr"},
 	{"rules", "acl"},
-}
-
-// origin returns the key of the file that the value of a key of customhouse.yml comes from.
-func (t *dockerTranslation) origin(key string) string {
-	if own := "customhouse." + key; t.file.Has(own) {
-		return own
-	}
-	for _, o := range origins {
-		if rest, ok := strings.CutPrefix(key, o.native); ok {
-			return o.foreign + rest
-		}
-	}
-	return key
-}
-
-// wrong notes what is wrong with the value of key.
-func (t *dockerTranslation) wrong(key, message string) { t.file.Report(key, message) }
-
-// require notes that key must have a value.
-func (t *dockerTranslation) require(key string, ok bool) {
-	if !ok {
-		t.wrong(key, "is required")
-	}
-}
-
-// warn adds a warning about key.
-func (t *dockerTranslation) warn(key, format string, args ...any) {
-	t.deviation("", "", key, format, args...)
-}
-
-// deviation adds a warning about key: something that is done otherwise on purpose, under the name that the documentation
-// has for it, and what to write to have it as it was.
-func (t *dockerTranslation) deviation(name, sw, key, format string, args ...any) {
-	line, column := t.file.At(key)
-	t.warnings = append(t.warnings, Warning{File: t.name, Line: line, Column: column, Key: key,
-		Message: fmt.Sprintf(format, args...), Deviation: name, Switch: sw})
-}
-
-// path returns the absolute path of a file that key names, "" for "".
-func (t *dockerTranslation) path(key, file string) string {
-	if file == "" {
-		return ""
-	}
-	if !filepath.IsAbs(file) {
-		file = filepath.Join(t.dir, file)
-	}
-	if t.checkFiles {
-		t.wrong(key, config.Readable(file))
-	}
-	return file
-}
-
-// duration returns a duration, or its default where the file has none or 0.
-func (t *dockerTranslation) duration(key string, d duration, byDefault time.Duration) time.Duration {
-	if d.bare && d.Duration != 0 {
-		t.warn(key, "a number without a unit is nanoseconds, as in docker_auth: %v; write 10s, 5m or 1h", d.Duration)
-	}
-	return cmp.Or(d.Duration, byDefault)
 }
 
 // users translates the static users.
