@@ -93,27 +93,6 @@ func (t TLS) MinVersion() uint16 {
 	return tls.VersionTLS12
 }
 
-// Token is the section token.
-type Token struct {
-	// The issuer ("iss") of tokens.
-	Issuer string `yaml:"issuer"`
-
-	// The audience ("aud") of tokens: the service that clients are told to ask for.
-	Service string `yaml:"service"`
-
-	// The algorithm that signs tokens.
-	Algorithm string `yaml:"algorithm" jsonschema:"enum=ES256,enum=RS256,enum=EdDSA"`
-
-	// The PEM file with the private key that signs tokens. Empty makes one in the folder keys of data at the first start.
-	Key string `yaml:"key"`
-
-	// How long a token is valid, 60s to 24h. Permissions are checked again at each request, whatever the token says.
-	Expiration time.Duration `yaml:"expiration"`
-
-	// How long a refresh token is valid, at least as long as expiration.
-	RefreshExpiration time.Duration `yaml:"refresh_expiration"`
-}
-
 // Auth is the section auth.
 type Auth struct {
 	// Whether everybody may do everything, without an account. Only when listening on loopback or with allow_open, and
@@ -242,7 +221,7 @@ func Default() *Config {
 		Token: Token{
 			Issuer:            "customhouse",
 			Service:           "customhouse",
-			Algorithm:         "ES256",
+			KeyID:             "thumbprint",
 			Expiration:        5 * time.Minute,
 			RefreshExpiration: 720 * time.Hour,
 		},

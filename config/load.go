@@ -98,11 +98,12 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 // paths returns the values that are paths, by key.
 func (c *Config) paths() map[string]*string {
 	return map[string]*string{
-		"data":            &c.Data,
-		"tls.certificate": &c.TLS.Certificate,
-		"tls.key":         &c.TLS.Key,
-		"token.key":       &c.Token.Key,
-		"auth.htpasswd":   &c.Auth.Htpasswd,
+		"data":              &c.Data,
+		"tls.certificate":   &c.TLS.Certificate,
+		"tls.key":           &c.TLS.Key,
+		"token.key":         &c.Token.Key,
+		"token.certificate": &c.Token.Certificate,
+		"auth.htpasswd":     &c.Auth.Htpasswd,
 	}
 }
 

@@ -71,15 +71,6 @@ func (c *Config) checkAddresses(p *problems) {
 	p.add("tls.minimum", oneOf(c.TLS.Minimum, "1.2", "1.3"))
 }
 
-func (c *Config) checkToken(p *problems) {
-	t := c.Token
-	p.check(t.Issuer != "", "token.issuer", "must not be empty")
-	p.check(t.Service != "", "token.service", "must not be empty: a token without an audience is good anywhere")
-	p.add("token.algorithm", oneOf(t.Algorithm, "ES256", "RS256", "EdDSA"))
-	p.check(time.Minute <= t.Expiration && t.Expiration <= 24*time.Hour, "token.expiration", "want 60s to 24h")
-	p.check(t.RefreshExpiration >= t.Expiration, "token.refresh_expiration", "want at least token.expiration")
-}
-
 const notAccount = "no name of an account: 1 to 255 bytes without spaces, control characters and ':'"
 
 func (c *Config) checkAuth(p *problems) {

@@ -14,6 +14,7 @@ import (
 type caller struct {
 	identity customhouse.Identity
 	client   netip.Addr
+	service  string        // that is asked for
 	paper    *token.Claims // nil without a token: the policy is the only limit
 }
 

@@ -51,7 +51,8 @@ type Options struct {
 	Policy Authorizer   // nil denies everything
 
 	Issuer    string        // of the tokens; mandatory
-	Service   string        // the audience of the tokens; mandatory
+	Service   string        // the audience of the tokens that open this registry; mandatory
+	Services  []string      // other audiences that tokens are issued for; "*" is any
 	Keys      *token.Keys   // mandatory
 	AccessTTL time.Duration // of access tokens; 0 is DefaultAccessTTL, less than MinAccessTTL an error
 
@@ -97,6 +98,7 @@ type Gate struct {
 	chain      *authn.Chain
 	policy     Authorizer
 	authority  *token.Authority
+	services   []string // beside the authority's own
 	accessTTL  time.Duration
 	refresh    RefreshStore
 	refreshTTL time.Duration
@@ -112,7 +114,7 @@ type Gate struct {
 // New returns a gate with these settings.
 func New(o Options) (*Gate, error) {
 	g := &Gate{
-		off: o.Off, chain: o.Chain, policy: o.Policy, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
+		off: o.Off, chain: o.Chain, policy: o.Policy, services: o.Services, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
 		allowBasic: o.AllowBasic, log: o.Log, now: o.Now,
 	}
 	if g.log == nil {
@@ -176,7 +178,7 @@ func (g *Gate) JWKS() []byte {
 // decide asks the policy for each of some actions on a resource. The error is that of an outage.
 func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions []customhouse.Action) ([]policy.Decision, error) {
 	decisions, err := g.policy.Authorize(ctx, policy.Query{
-		Identity: c.identity, Client: c.client, Service: g.authority.Service(), Type: typ, Name: name,
+		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name,
 	}, actions)
 	if err == nil && len(decisions) != len(actions) {
 		err = fmt.Errorf("%d decisions about %d actions", len(decisions), len(actions))

@@ -183,7 +183,7 @@ var catalog = customhouse.Access{Type: customhouse.TypeRegistry, Name: customhou
 // issue returns a token for scopes.
 func (h *house) issue(cred customhouse.Credential, scopes ...string) gate.Token {
 	h.t.Helper()
-	tok, err := h.Issue(h.t.Context(), gate.TokenRequest{Credential: cred, Service: service, Scopes: scopes})
+	tok, err := h.Issue(h.t.Context(), gate.TokenRequest{Credential: cred, Services: []string{service}, Scopes: scopes})
 	if err != nil {
 		h.t.Fatalf("Issue(%v) = %v", scopes, err)
 	}

@@ -21,7 +21,7 @@ var (
 
 // identify tells who is asking. The errors are errToken, errNoBasic, those of login, and those of an outage.
 func (g *Gate) identify(ctx context.Context, cred customhouse.Credential) (caller, error) {
-	c := caller{client: cred.Client}
+	c := caller{client: cred.Client, service: g.authority.Service()}
 	var err error
 	switch cred.Scheme {
 	case customhouse.None:

@@ -7,7 +7,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"customhouse"
 	"customhouse/authn"
@@ -23,7 +27,7 @@ const (
 // TokenRequest is a request to the token endpoint, by GET (Docker token specification) or POST (OAuth 2).
 type TokenRequest struct {
 	Credential   customhouse.Credential // None or Basic; the name and password of the password grant too
-	Service      string                 // "" is ours
+	Services     []string               // that the token is to open; none is ours
 	Scopes       []string               // one resource scope each; empty ones say nothing
 	Account      string                 // who the client says it is, beside the credential; "" says nothing
 	Offline      bool                   // a refresh token is wanted
@@ -85,6 +89,8 @@ func (e *OAuthError) Unwrap() error { return e.Cause }
 const (
 	refreshPrefix = "ch_refresh_" // for scanners of leaked secrets
 	notBefore     = 10 * time.Second
+	maxServices   = 8   // of one token
+	maxService    = 255 // bytes
 )
 
 // Issue returns a token for what was asked for, as far as the policy allows it: a scope that is not allowed is left out
@@ -97,11 +103,15 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 	if g.off {
 		return Token{}, &OAuthError{Code: InvalidRequest, Description: "authorization is off; no token is needed"}
 	}
+	services, err := g.audience(r.Services)
+	if err != nil {
+		return Token{}, err
+	}
 	scopes, err := g.parse(&r)
 	if err != nil {
 		return Token{}, err
 	}
-	if t.Identity, err = g.tokenIdentity(ctx, &r); err != nil {
+	if t.Identity, err = g.tokenIdentity(ctx, &r, services); err != nil {
 		var wrong *OAuthError
 		if errors.As(err, &wrong) {
 			return Token{}, wrong
@@ -110,12 +120,16 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		refusal.Challenge = nil
 		return Token{}, refusal
 	}
-	if t.Access, err = g.subset(ctx, &caller{identity: t.Identity, client: r.Credential.Client}, scopes); err != nil {
-		return Token{}, g.unavailable(&Grant{ID: t.ID, Identity: t.Identity}, err)
+	t.Access = scopes
+	for _, service := range services { // a token that opens several carries what is allowed at each
+		c := caller{identity: t.Identity, client: r.Credential.Client, service: service}
+		if t.Access, err = g.subset(ctx, &c, t.Access); err != nil {
+			return Token{}, g.unavailable(&Grant{ID: t.ID, Identity: t.Identity}, err)
+		}
 	}
 	t.IssuedAt, t.ExpiresIn = g.now().UTC().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
 	claims := token.Claims{
-		Subject: t.Identity.Account, Access: t.Access,
+		Subject: t.Identity.Account, Audience: services, Access: t.Access,
 		IssuedAt: t.IssuedAt, NotBefore: t.IssuedAt.Add(-notBefore), Expires: t.IssuedAt.Add(t.ExpiresIn),
 		Method: t.Identity.Method, Stamp: t.Identity.Stamp,
 	}
@@ -127,14 +141,48 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, err
 	}
 	t.Token = customhouse.Secret(text)
-	if r.Offline && r.GrantType != GrantRefresh && g.refresh != nil && !t.Identity.Anonymous() {
-		if t.RefreshToken, err = g.newRefresh(ctx, &r, t.Identity); err != nil {
+	if r.Offline && r.GrantType != GrantRefresh && g.refresh != nil && !t.Identity.Anonymous() && len(services) == 1 {
+		if t.RefreshToken, err = g.newRefresh(ctx, &r, t.Identity, services[0]); err != nil {
 			refusal := g.unidentified(t.ID, r.Credential, nil, err)
 			refusal.Challenge = nil
 			return Token{}, refusal
 		}
 	}
 	return t, nil
+}
+
+// audience returns the services that a token is issued for: those asked for, if each is ours or one of the
+// others that are configured, or ours if none is. A registry checks its own service, so a token for another opens nothing
+// here.
+func (g *Gate) audience(asked []string) ([]string, error) {
+	var services []string
+	for _, s := range asked {
+		switch {
+		case s == "":
+			continue
+		case slices.Contains(services, s):
+			return nil, &OAuthError{Code: InvalidRequest, Description: "a service is given more than once"}
+		case len(services) == maxServices:
+			return nil, &OAuthError{Code: InvalidRequest, Description: fmt.Sprintf("a token for more than %d services", maxServices)}
+		case s == g.authority.Service(), slices.Contains(g.services, s), slices.Contains(g.services, "*") && validService(s):
+			services = append(services, s)
+		default:
+			description := "this endpoint issues no tokens for that service"
+			if len(g.services) == 0 {
+				description = fmt.Sprintf("this endpoint issues tokens for the service %q only", g.authority.Service())
+			}
+			return nil, &OAuthError{Code: InvalidRequest, Description: description}
+		}
+	}
+	if services == nil {
+		services = []string{g.authority.Service()}
+	}
+	return services, nil
+}
+
+// validService tells whether a client may make up this name of a service.
+func validService(s string) bool {
+	return len(s) <= maxService && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // parse checks what does not depend on who is asking, and returns the scopes.
@@ -154,9 +202,6 @@ func (g *Gate) parse(r *TokenRequest) ([]customhouse.Access, error) {
 		}
 	default:
 		return bad(UnsupportedGrantType, "use password or refresh_token")
-	}
-	if r.Service != "" && r.Service != g.authority.Service() {
-		return bad(InvalidRequest, "this endpoint issues tokens for the service %q only", g.authority.Service())
 	}
 	var scopes []customhouse.Access
 	for _, s := range r.Scopes {
@@ -180,9 +225,9 @@ func (g *Gate) parse(r *TokenRequest) ([]customhouse.Access, error) {
 }
 
 // tokenIdentity tells who the token is for.
-func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest) (customhouse.Identity, error) {
+func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest, services []string) (customhouse.Identity, error) {
 	if r.GrantType == GrantRefresh {
-		return g.exchange(ctx, r)
+		return g.exchange(ctx, r, services)
 	}
 	switch r.Credential.Scheme {
 	case customhouse.None:
@@ -232,12 +277,12 @@ func (g *Gate) subset(ctx context.Context, c *caller, scopes []customhouse.Acces
 }
 
 // newRefresh makes and keeps a refresh token, of which only the hash is kept.
-func (g *Gate) newRefresh(ctx context.Context, r *TokenRequest, id customhouse.Identity) (customhouse.Secret, error) {
+func (g *Gate) newRefresh(ctx context.Context, r *TokenRequest, id customhouse.Identity, service string) (customhouse.Secret, error) {
 	var random [32]byte
 	rand.Read(random[:])
 	text := refreshPrefix + base64.RawURLEncoding.EncodeToString(random[:])
 	kept := customhouse.RefreshToken{
-		Hash: sha256.Sum256([]byte(text)), Service: g.authority.Service(), Identity: id, Expires: g.now().Add(g.refreshTTL),
+		Hash: sha256.Sum256([]byte(text)), Service: service, Identity: id, Expires: g.now().Add(g.refreshTTL),
 	}
 	if r.GrantType != "" {
 		// By GET the token is the client's name for the account: docker login puts it into the file that other clients
@@ -250,9 +295,9 @@ func (g *Gate) newRefresh(ctx context.Context, r *TokenRequest, id customhouse.I
 	return customhouse.Secret(text), nil
 }
 
-// exchange tells whose refresh token r holds. The token stays good until it expires and is not replaced: docker keeps the
+// exchange tells whose refresh token r holds, if it is for the one service of services. The token stays good until it expires and is not replaced: docker keeps the
 // one that it got at login for as long as the login lasts, in a file that several clients share.
-func (g *Gate) exchange(ctx context.Context, r *TokenRequest) (customhouse.Identity, error) {
+func (g *Gate) exchange(ctx context.Context, r *TokenRequest, services []string) (customhouse.Identity, error) {
 	invalid := &OAuthError{Code: InvalidGrant, Description: "the refresh token is not valid"}
 	if g.refresh == nil {
 		return customhouse.Identity{}, invalid
@@ -264,7 +309,7 @@ func (g *Gate) exchange(ctx context.Context, r *TokenRequest) (customhouse.Ident
 		return customhouse.Identity{}, invalid
 	case err != nil:
 		return customhouse.Identity{}, fmt.Errorf("read refresh token: %w", err)
-	case kept.Service != g.authority.Service() || kept.ClientID != "" && kept.ClientID != r.ClientID:
+	case len(services) != 1 || kept.Service != services[0] || kept.ClientID != "" && kept.ClientID != r.ClientID:
 		return customhouse.Identity{}, invalid
 	}
 	if g.now().Before(kept.Expires) {

@@ -64,7 +64,7 @@ func TestIssueRefuses(t *testing.T) {
 		request gate.TokenRequest
 		want    string // of an OAuthError, or the code of a Refusal
 	}{
-		{"another service", gate.TokenRequest{Credential: own("bob"), Service: "other"}, gate.InvalidRequest},
+		{"another service", gate.TokenRequest{Credential: own("bob"), Services: []string{"other"}}, gate.InvalidRequest},
 		{"S31 too many scopes", gate.TokenRequest{Credential: own("bob"), Scopes: many}, gate.InvalidRequest},
 		{"malformed scope", gate.TokenRequest{Credential: own("bob"), Scopes: []string{"x"}}, gate.InvalidScope},
 		{"malformed scope of nobody", gate.TokenRequest{Scopes: []string{"repository:A:pull"}}, gate.InvalidScope},
@@ -91,6 +91,95 @@ func TestIssueRefuses(t *testing.T) {
 	}
 	if tok, err := h.Issue(t.Context(), gate.TokenRequest{Account: "bob"}); err != nil || !tok.Identity.Anonymous() {
 		t.Fatalf("Issue for a name without a password = %+v, %v, want an anonymous token", tok.Identity, err)
+	}
+}
+
+// TestS25Services asks for tokens for other services than our own: which are issued, and that none of them opens this one.
+func TestS25Services(t *testing.T) {
+	list := func(s ...string) []string { return s }
+	other := "other"
+	for _, tt := range []struct {
+		name     string
+		services []string // that are configured
+		asked    []string
+		want     []string // nil is refused
+	}{
+		{"none asked", nil, nil, list(service)},
+		{"an empty one", nil, list(""), list(service)},
+		{"ours", list("other"), list(service), list(service)},
+		{"not configured", nil, list("other"), nil},
+		{"another than configured", list("other"), list("third"), nil},
+		{"configured", list("other", "third"), list("third"), list("third")},
+		{"several", list("other", "third"), list("third", service), list("third", service)},
+		{"one of several not configured", list("other"), list("other", "third"), nil},
+		{"any", list("*"), list("Docker registry"), list("Docker registry")},
+		{"a star is no service", list("other"), list("*"), nil},
+		{"any, with a newline", list("*"), list("a\nb"), nil},
+		{"any, too long", list("*"), list(strings.Repeat("a", 256)), nil},
+		{"twice", list("*"), list("a", "a"), nil},
+		{"too many", list("*"), list("a", "b", "c", "d", "e", "f", "g", "h", "i"), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t, func(o *gate.Options) { o.Services = tt.services })
+			tok, err := h.Issue(t.Context(), gate.TokenRequest{Credential: own("bob"), Services: tt.asked, Scopes: []string{"repository:bob/a:pull"}})
+			var wrong *gate.OAuthError
+			if tt.want == nil {
+				if !errors.As(err, &wrong) || wrong.Code != gate.InvalidRequest {
+					t.Fatalf("Issue = %v, %v, want invalid_request", tok.Access, err)
+				}
+				return
+			}
+			must(t, err)
+			for _, name := range append(tt.want, "elsewhere") {
+				a, err := token.NewAuthority(h.options.Issuer, name, h.options.Keys)
+				must(t, err)
+				if _, err := a.Verify(string(tok.Token), h.now); (err == nil) != slices.Contains(tt.want, name) {
+					t.Errorf("Verify by %q = %v", name, err)
+				}
+			}
+			want := verdict{}
+			if !slices.Contains(tt.want, service) {
+				want = verdict{customhouse.Unauthorized, gate.InvalidToken, "repository:bob/a:pull"}
+			}
+			if got := h.verdict(bearer(tok), repo("bob/a", "pull")); got != want {
+				t.Errorf("Admit = %+v, want %+v", got, want)
+			}
+		})
+	}
+
+	// The rules are asked for the service that the token is for, and for each of them.
+	h := newHouse(t, func(o *gate.Options) {
+		p, err := policy.Compile([]policy.Rule{
+			{Match: policy.Match{Service: &other}, Actions: []customhouse.Action{"pull"}},
+			{Match: policy.Match{}, Actions: []customhouse.Action{"pull", "push"}},
+		})
+		must(t, err)
+		o.Policy, o.Services = authz.NewRules(p), []string{"*"}
+	})
+	for _, tt := range []struct{ services, want string }{
+		{"", "pull,push"}, {other, "pull"}, {"third", "pull,push"}, {"third " + other, "pull"}, {other + " third", "pull"},
+	} {
+		tok, err := h.Issue(t.Context(), gate.TokenRequest{Credential: own("bob"), Services: strings.Fields(tt.services), Scopes: []string{"repository:a:pull,push"}})
+		if err != nil || tok.Scope() != "repository:a:"+tt.want {
+			t.Errorf("Issue for %q = %q, %v, want %s", tt.services, tok.Scope(), err, tt.want)
+		}
+	}
+
+	// A refresh token is for the service that it was issued for.
+	offline := gate.TokenRequest{Credential: own("bob"), Offline: true, Services: []string{other}}
+	tok, err := h.Issue(t.Context(), offline)
+	must(t, err)
+	for _, services := range [][]string{nil, {service}, {"third"}, {other, "third"}} {
+		if _, err := h.Issue(t.Context(), gate.TokenRequest{GrantType: gate.GrantRefresh, RefreshToken: tok.RefreshToken, Services: services}); err == nil {
+			t.Errorf("a refresh token for %s is good for %v", other, services)
+		}
+	}
+	if _, err := h.Issue(t.Context(), gate.TokenRequest{GrantType: gate.GrantRefresh, RefreshToken: tok.RefreshToken, Services: []string{other}}); err != nil {
+		t.Errorf("Issue for a refresh token = %v", err)
+	}
+	offline.Services = []string{other, service}
+	if tok, err = h.Issue(t.Context(), offline); err != nil || tok.RefreshToken != "" {
+		t.Errorf("Issue for two services = %v, and a refresh token", err)
 	}
 }
 
@@ -325,7 +414,7 @@ func BenchmarkIssue(b *testing.B) {
 	h := newHouse(b, nil)
 	for name, cred := range map[string]customhouse.Credential{"anonymous": nobody, "remembered password": own("alice")} {
 		b.Run(name, func(b *testing.B) {
-			r := gate.TokenRequest{Credential: cred, Service: service, Scopes: []string{"repository:public/a:pull,push"}}
+			r := gate.TokenRequest{Credential: cred, Services: []string{service}, Scopes: []string{"repository:public/a:pull,push"}}
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := h.Issue(b.Context(), r); err != nil {

@@ -86,13 +86,13 @@ func tokenQuery(r *http.Request) (gate.TokenRequest, error) {
 	if err != nil || len(values) > maxParams {
 		return gate.TokenRequest{}, badTokenRequest("invalid parameters in the URL")
 	}
-	for _, key := range [...]string{"service", "account", "client_id", "offline_token"} {
+	for _, key := range [...]string{"account", "client_id", "offline_token"} {
 		if len(values[key]) > 1 {
 			return gate.TokenRequest{}, badTokenRequest("parameter " + key + " is given more than once")
 		}
 	}
 	return gate.TokenRequest{
-		Service: values.Get("service"), Scopes: scopes(values["scope"]), Account: values.Get("account"),
+		Services: values["service"], Scopes: scopes(values["scope"]), Account: values.Get("account"),
 		Offline: values.Get("offline_token") == "true", ClientID: values.Get("client_id"),
 	}, nil
 }
@@ -113,12 +113,12 @@ func tokenForm(r *http.Request) (gate.TokenRequest, error) {
 		return gate.TokenRequest{}, badTokenRequest("invalid form")
 	}
 	for key, list := range values {
-		if len(list) > 1 && key != "scope" {
+		if len(list) > 1 && key != "scope" && key != "service" {
 			return gate.TokenRequest{}, badTokenRequest("parameter " + key + " is given more than once")
 		}
 	}
 	q := gate.TokenRequest{
-		Service: values.Get("service"), Scopes: scopes(values["scope"]), Offline: values.Get("access_type") == "offline",
+		Services: values["service"], Scopes: scopes(values["scope"]), Offline: values.Get("access_type") == "offline",
 		ClientID: values.Get("client_id"), GrantType: values.Get("grant_type"), RefreshToken: customhouse.Secret(values.Get("refresh_token")),
 	}
 	if q.GrantType == gate.GrantPassword {

@@ -19,7 +19,7 @@ import (
 )
 
 func TestLoadOrCreate(t *testing.T) {
-	for _, alg := range []token.Algorithm{token.ES256, token.RS256, token.EdDSA} {
+	for _, alg := range signing {
 		t.Run(string(alg), func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "token.key")
@@ -62,6 +62,8 @@ func TestLoadOrCreate(t *testing.T) {
 func TestS34KeyFiles(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	must(t, err)
+	strong, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
 	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	must(t, err)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -88,7 +90,8 @@ func TestS34KeyFiles(t *testing.T) {
 		{"writable by all", 0o602, pkcs8(good), "others than its owner can write it"},
 		{"RSA 1024", 0o600, pkcs8(weak), "1024 bits"},
 		{"P-224", 0o600, pkcs8(p224), "P-224"},
-		{"P-384", 0o600, pkcs8(p384), "P-384"},
+		{"P-384", 0o600, pkcs8(p384), ""},
+		{"PKCS #1", 0o600, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(strong)}), ""},
 		{"encrypted PKCS #8", 0o600, pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")}), "encrypted"},
 		{"encrypted PKCS #1", 0o600, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}, Bytes: []byte("x")}), "encrypted"},
 		{"empty", 0o600, nil, "no private key"},

@@ -9,7 +9,7 @@
 //	claims, err := ours.Verify(text, time.Now())
 //
 // A token is verified by this reading and no other: compact serialization in the URL-safe base64 alphabet without
-// padding; a header of alg, kid and perhaps typ, and nothing else, so that no key, certificate, address of a key or
+// padding; a header of alg, kid, perhaps typ, and perhaps the certificate of our own key, and nothing else, so that no key, address of a key or
 // critical extension can come with a token; the key that kid names among the authority's own, and that key's only
 // algorithm; then the signature; only then the claims, as strict JSON.
 package token
@@ -23,7 +23,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"customhouse"
@@ -34,7 +33,8 @@ const (
 	MaxLength = 16 << 10         // of a token, in bytes
 	Leeway    = 60 * time.Second // for clocks that differ, as distribution allows
 
-	maxHeader = 1 << 10 // of an encoded header
+	maxHeader    = 12 << 10 // of an encoded header; most of it is a chain of certificates
+	maxStructure = 64       // marks of structure in a header, which bound its values
 )
 
 // Claims are what a token says.
@@ -57,7 +57,7 @@ type Claims struct {
 type wire struct {
 	Issuer    string               `json:"iss"`
 	Subject   string               `json:"sub"`
-	Audience  string               `json:"aud"`
+	Audience  audience             `json:"aud"`
 	Expires   int64                `json:"exp"`
 	NotBefore int64                `json:"nbf"`
 	IssuedAt  int64                `json:"iat"`
@@ -68,7 +68,18 @@ type wire struct {
 	Labels    map[string][]string  `json:"labels,omitempty"`
 }
 
-// Authority is an issuer whose tokens open one service. It is immutable.
+// audience is written as text where it is one service, as most readers expect it.
+type audience []string
+
+func (a audience) MarshalJSON() ([]byte, error) {
+	if len(a) == 1 {
+		return json.Marshal(a[0])
+	}
+	return json.Marshal([]string(a))
+}
+
+// Authority is an issuer that verifies the tokens for one service, its own. It signs them for that one and for others. It
+// is immutable.
 type Authority struct {
 	issuer  string
 	service string
@@ -103,16 +114,19 @@ func (a *Authority) Equal(b *Authority) bool {
 	return a.issuer == b.issuer && a.service == b.service && bytes.Equal(a.keys.jwks, b.keys.jwks)
 }
 
-// Sign returns a token with these claims. Issuer and audience are the authority's, and an empty ID becomes 128 random
-// bits. Times are cut to whole seconds, expiry to the earlier.
+// Sign returns a token with these claims. The issuer is the authority, no audience is its own service, and an empty ID
+// becomes 128 random bits. Times are cut to whole seconds, expiry to the earlier.
 func (a *Authority) Sign(c Claims) (string, error) {
 	if c.ID == "" {
 		var id [16]byte
 		rand.Read(id[:])
 		c.ID = base64.RawURLEncoding.EncodeToString(id[:])
 	}
+	if len(c.Audience) == 0 {
+		c.Audience = []string{a.service}
+	}
 	payload, err := json.Marshal(wire{
-		Issuer: a.issuer, Subject: c.Subject, Audience: a.service,
+		Issuer: a.issuer, Subject: c.Subject, Audience: c.Audience,
 		Expires: c.Expires.Unix(), NotBefore: c.NotBefore.Unix(), IssuedAt: c.IssuedAt.Unix(),
 		ID: c.ID, Access: useful(c.Access), Method: c.Method, Stamp: c.Stamp, Labels: known(c.Labels),
 	})
@@ -123,7 +137,7 @@ func (a *Authority) Sign(c Claims) (string, error) {
 	text := make([]byte, 0, len(key.header)+1+base64.RawURLEncoding.EncodedLen(len(payload))+1+512)
 	text = append(append(text, key.header...), '.')
 	text = base64.RawURLEncoding.AppendEncode(text, payload)
-	signature, err := key.sign(text)
+	signature, err := key.alg.sign(key.private, text)
 	if err != nil {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
@@ -135,13 +149,18 @@ func (a *Authority) Sign(c Claims) (string, error) {
 	return string(text), nil
 }
 
-// useful returns the accesses that have actions, never nil: what has none opens nothing, and null is no claim.
+// useful returns the accesses that have actions, never nil: what has none opens nothing, and null is no claim. The actions
+// are sorted, as docker_auth has them.
 func useful(accesses []customhouse.Access) []customhouse.Access {
 	some := make([]customhouse.Access, 0, len(accesses))
 	for _, a := range accesses {
-		if len(a.Actions) > 0 {
-			some = append(some, a)
+		if len(a.Actions) == 0 {
+			continue
 		}
+		if !slices.IsSorted(a.Actions) {
+			a.Actions = slices.Sorted(slices.Values(a.Actions))
+		}
+		some = append(some, a)
 	}
 	return some
 }
@@ -165,29 +184,27 @@ var (
 // Verify returns the claims of a token that a has issued and that is valid at now, Leeway granted. The error is one of
 // those above, wrapped.
 func (a *Authority) Verify(token string, now time.Time) (Claims, error) {
-	header, payload, signature, err := split(token)
+	parts, err := split(token)
 	if err != nil {
 		return Claims{}, err
 	}
-	kid, alg, err := parseHeader(header)
+	h, err := parseHeader(parts.header, ours)
 	if err != nil {
 		return Claims{}, err
 	}
-	key := a.keys.byID[kid]
-	if key == nil {
+	key := a.keys.byID[h.kid]
+	switch {
+	case key == nil:
 		return Claims{}, fmt.Errorf("%w: unknown key", ErrUntrusted)
-	}
-	if alg != key.alg {
+	case h.alg != key.alg:
 		return Claims{}, fmt.Errorf("%w: the algorithm is not the key's", ErrUntrusted)
+	case h.chain != nil && !key.certifiedBy(h.chain):
+		return Claims{}, fmt.Errorf("%w: the certificate is not the key's", ErrUntrusted)
 	}
-	s, err := decode(signature)
-	if err != nil {
+	if err := parts.verify(key.alg, key.public); err != nil {
 		return Claims{}, err
 	}
-	if !key.verify([]byte(token[:len(token)-len(signature)-1]), s) {
-		return Claims{}, fmt.Errorf("%w: wrong signature", ErrUntrusted)
-	}
-	c, err := parseClaims(payload)
+	c, err := parseClaims(parts.payload)
 	if err != nil {
 		return Claims{}, err
 	}
@@ -209,71 +226,4 @@ func (a *Authority) Validate(c *Claims, now time.Time) error {
 		return ErrNotYet
 	}
 	return nil
-}
-
-// split cuts a token at its dots, after a look at its length and at every byte: the base64 decoder would pass over line
-// breaks.
-func split(token string) (header, payload, signature string, err error) {
-	if len(token) > MaxLength {
-		return "", "", "", fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxLength)
-	}
-	var dots [2]int
-	n := 0
-	for i := range len(token) {
-		switch c := token[i]; {
-		case c == '.':
-			if n == len(dots) {
-				return "", "", "", fmt.Errorf("%w: more than three parts", ErrMalformed)
-			}
-			dots[n] = i
-			n++
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
-			return "", "", "", fmt.Errorf("%w: a byte outside the alphabet", ErrMalformed)
-		}
-	}
-	if n != len(dots) {
-		return "", "", "", fmt.Errorf("%w: less than three parts", ErrMalformed)
-	}
-	return token[:dots[0]], token[dots[0]+1 : dots[1]], token[dots[1]+1:], nil
-}
-
-func decode(s string) ([]byte, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	return b, nil
-}
-
-// parseHeader reads the header, which is not to be trusted yet.
-func parseHeader(s string) (kid string, alg Algorithm, err error) {
-	if len(s) > maxHeader {
-		return "", "", fmt.Errorf("%w: header longer than %d bytes", ErrMalformed, maxHeader)
-	}
-	b, err := decode(s)
-	if err != nil {
-		return "", "", err
-	}
-	v, err := customhouse.ParseJSON(b)
-	if err != nil {
-		return "", "", fmt.Errorf("%w: header: %w", ErrMalformed, err)
-	}
-	object, ok := v.(map[string]any)
-	if !ok {
-		return "", "", fmt.Errorf("%w: the header is not an object", ErrMalformed)
-	}
-	for k, v := range object {
-		s, isText := v.(string)
-		switch {
-		case k == "kid" && isText:
-			kid = s
-		case k == "alg" && isText:
-			alg = Algorithm(s)
-		case k == "typ" && isText && strings.EqualFold(s, "JWT"):
-		default:
-			return "", "", fmt.Errorf("%w: header %q", ErrMalformed, k)
-		}
-	}
-	return kid, alg, nil
 }

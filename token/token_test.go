@@ -19,6 +19,7 @@ import (
 	"hash"
 	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,10 +36,15 @@ const issuer, service = "https://r.example", "r.example"
 
 var now = time.Unix(1_800_000_000, 0)
 
+// signing are the algorithms that we sign with.
+var signing = []token.Algorithm{token.ES256, token.ES384, token.ES512, token.RS256, token.EdDSA}
+
 // forge holds the private keys of an authority, to make tokens that it would not make.
 type forge struct {
 	*token.Authority
 	ec   *ecdsa.PrivateKey
+	p384 *ecdsa.PrivateKey
+	p521 *ecdsa.PrivateKey
 	rsa  *rsa.PrivateKey
 	ed   ed25519.PrivateKey
 	keys map[string]*token.Key // by algorithm
@@ -47,13 +53,15 @@ type forge struct {
 func newForge(t testing.TB) *forge {
 	t.Helper()
 	var f forge
-	var err1, err2, err3 error
+	var err1, err2, err3, err4, err5 error
 	f.ec, err1 = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	f.rsa, err2 = rsa.GenerateKey(rand.Reader, 2048)
 	_, f.ed, err3 = ed25519.GenerateKey(rand.Reader)
-	must(t, errors.Join(err1, err2, err3))
+	f.p384, err4 = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	f.p521, err5 = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	must(t, errors.Join(err1, err2, err3, err4, err5))
 	f.keys = map[string]*token.Key{}
-	for _, private := range []crypto.Signer{f.ec, f.rsa, f.ed} {
+	for _, private := range []crypto.Signer{f.ec, f.p384, f.p521, f.rsa, f.ed} {
 		k, err := token.NewKey(private)
 		must(t, err)
 		f.keys[string(k.Algorithm())] = k
@@ -65,7 +73,7 @@ func newForge(t testing.TB) *forge {
 // authority returns an authority that signs with alg and verifies with every key.
 func (f *forge) authority(t testing.TB, alg token.Algorithm, service string) *token.Authority {
 	t.Helper()
-	keys, err := token.NewKeys(f.keys[string(alg)], f.keys["ES256"], f.keys["RS256"], f.keys["EdDSA"])
+	keys, err := token.NewKeys(f.keys[string(alg)], slices.Collect(maps.Values(f.keys))...)
 	must(t, err)
 	a, err := token.NewAuthority(issuer, service, keys)
 	must(t, err)
@@ -145,7 +153,7 @@ func TestSignAndVerify(t *testing.T) {
 		Access: []customhouse.Access{{Type: "repository", Class: "plugin", Name: "a/b", Actions: []customhouse.Action{"pull", "push"}}},
 		Method: "users", Stamp: "abc", Labels: map[string][]string{"group": {"dev", "ops"}},
 	}
-	for _, alg := range []token.Algorithm{token.ES256, token.RS256, token.EdDSA} {
+	for _, alg := range signing {
 		t.Run(string(alg), func(t *testing.T) {
 			a := f.authority(t, alg, service)
 			text, err := a.Sign(want)
@@ -428,7 +436,7 @@ func TestS24ParserAbuse(t *testing.T) {
 // TestS25AudienceIsolation shows that a token opens one service of one issuer.
 func TestS25AudienceIsolation(t *testing.T) {
 	f := newForge(t)
-	for _, alg := range []token.Algorithm{token.ES256, token.RS256, token.EdDSA} {
+	for _, alg := range signing {
 		ours, theirs := f.authority(t, alg, service), f.authority(t, alg, "other.example")
 		text, err := theirs.Sign(token.Claims{Subject: "alice", IssuedAt: now, NotBefore: now, Expires: now.Add(time.Minute)})
 		must(t, err)
@@ -523,7 +531,7 @@ func FuzzClaims(f *testing.F) {
 
 func BenchmarkSign(b *testing.B) {
 	f := newForge(b)
-	for _, alg := range []token.Algorithm{token.ES256, token.RS256, token.EdDSA} {
+	for _, alg := range signing {
 		b.Run(string(alg), func(b *testing.B) {
 			a := f.authority(b, alg, service)
 			b.ReportAllocs()
@@ -538,7 +546,7 @@ func BenchmarkSign(b *testing.B) {
 
 func BenchmarkVerify(b *testing.B) {
 	f := newForge(b)
-	for _, alg := range []token.Algorithm{token.ES256, token.RS256, token.EdDSA} {
+	for _, alg := range signing {
 		b.Run(string(alg), func(b *testing.B) {
 			a := f.authority(b, alg, service)
 			text, err := a.Sign(token.Claims{Subject: "alice", IssuedAt: now, NotBefore: now, Expires: now.Add(time.Minute)})

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,7 +18,6 @@ import (
 	"customhouse/index"
 	"customhouse/registry"
 	"customhouse/server"
-	"customhouse/token"
 )
 
 // parts are the components that configurations are applied to.
@@ -88,21 +85,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := c.Token.Key
-	if file == "" {
-		file = filepath.Join(c.Data, "keys", strings.ToLower(c.Token.Algorithm)+".pem")
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			return nil, err
-		}
-	}
-	key, err := token.LoadOrCreate(file, token.Algorithm(c.Token.Algorithm))
-	if err != nil {
-		return nil, err
-	}
-	if key.Exposed() {
-		p.log.Warn("the key that signs tokens can be read by everybody on this machine", "file", file)
-	}
-	keys, err := token.NewKeys(key)
+	keys, err := p.keys(c)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +94,8 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 		previous = last.Gate
 	}
 	return gate.New(gate.Options{
-		Chain: chain, Policy: authorizer, Issuer: c.Token.Issuer, Service: c.Token.Service, Keys: keys,
+		Chain: chain, Policy: authorizer, Issuer: c.Token.Issuer, Service: c.Token.Service,
+		Services: c.Token.Services, Keys: keys,
 		AccessTTL: c.Token.Expiration, Refresh: p.index, RefreshTTL: c.Token.RefreshExpiration, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
 		Log:    p.log, Previous: previous,

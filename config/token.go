@@ -1,0 +1,67 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Token is the section token.
+type Token struct {
+	// The issuer ("iss") of tokens.
+	Issuer string `yaml:"issuer"`
+
+	// The audience ("aud") of tokens: the service that clients are told to ask for.
+	Service string `yaml:"service"`
+
+	// Further services that clients may ask tokens for, such as other registries that trust this issuer. ["*"] is any. A
+	// token opens this registry only if it is for service.
+	Services []string `yaml:"services"`
+
+	// The algorithm that signs tokens. Empty is that of key, or ES256 for a key that is made.
+	Algorithm string `yaml:"algorithm" jsonschema:"enum=ES256,enum=ES384,enum=ES512,enum=RS256,enum=EdDSA,enum="`
+
+	// The PEM file with the private key that signs tokens. Empty makes one in the folder keys of data at the first start.
+	Key string `yaml:"key"`
+
+	// The PEM file with the certificate of key, followed by those of its issuers. With x5c only they are sent.
+	Certificate string `yaml:"certificate"`
+
+	// How tokens name their key ("kid"): thumbprint (RFC 7638), or libtrust for registries before distribution 3.
+	KeyID string `yaml:"key_id" jsonschema:"enum=thumbprint,enum=libtrust"`
+
+	// Whether each token carries certificate ("x5c"), for registries that trust an issuer of certificates.
+	X5C bool `yaml:"x5c"`
+
+	// How long a token is valid, 60s to 24h. Permissions are checked again at each request, whatever the token says.
+	Expiration time.Duration `yaml:"expiration"`
+
+	// How long a refresh token is valid, at least as long as expiration.
+	RefreshExpiration time.Duration `yaml:"refresh_expiration"`
+}
+
+func (c *Config) checkToken(p *problems) {
+	t := c.Token
+	p.check(t.Issuer != "", "token.issuer", "must not be empty")
+	p.check(t.Service != "", "token.service", "must not be empty: a token without an audience is good anywhere")
+	p.check(t.Service == "" || isService(t.Service), "token.service", notService)
+	for i, s := range t.Services {
+		p.check(isService(s), fmt.Sprintf("token.services[%d]", i), notService)
+	}
+	if t.Algorithm != "" {
+		p.add("token.algorithm", oneOf(t.Algorithm, "ES256", "ES384", "ES512", "RS256", "EdDSA"))
+	}
+	p.check(t.Certificate == "" || t.Key != "", "token.certificate", "needs token.key beside it")
+	p.add("token.key_id", oneOf(t.KeyID, "thumbprint", "libtrust"))
+	p.check(!t.X5C || t.Certificate != "", "token.x5c", "needs token.certificate")
+	p.check(time.Minute <= t.Expiration && t.Expiration <= 24*time.Hour, "token.expiration", "want 60s to 24h")
+	p.check(t.RefreshExpiration >= t.Expiration, "token.refresh_expiration", "want at least token.expiration")
+}
+
+const notService = `no name of a service: 1 to 255 bytes without control characters, '"' and '\'`
+
+// isService matches what can be the audience of a token and stand in a challenge.
+func isService(s string) bool {
+	return s != "" && len(s) <= 255 && !strings.ContainsAny(s, `"\`) && !strings.ContainsFunc(s, unicode.IsControl)
+}
