@@ -45,6 +45,14 @@ type Directory interface {
 	Lookup(ctx context.Context, account string) (customhouse.Identity, error)
 }
 
+// Recaller is a Directory whose accounts may have several passwords at once, each with a stamp of its own.
+type Recaller interface {
+	Directory
+	// Recall returns the present identity of one that was had before, as long as the same password is good for it. The
+	// errors are those of Lookup.
+	Recall(ctx context.Context, was customhouse.Identity) (customhouse.Identity, error)
+}
+
 // Chain asks several authenticators in turn. The first that knows an account owns it. The zero Chain knows nobody.
 type Chain struct {
 	members   []Authenticator
@@ -96,13 +104,28 @@ func (c *Chain) Authenticate(ctx context.Context, cred customhouse.Credential) (
 // unknown when that member no longer knows it, when an earlier one owns it by now, and when the member has left the
 // chain. The errors are ErrUnknownUser, ErrCannotLookUp, the context's and those of an outage.
 func (c *Chain) Lookup(ctx context.Context, method, account string) (customhouse.Identity, error) {
+	return c.lookup(ctx, method, account, func(d Directory) (customhouse.Identity, error) { return d.Lookup(ctx, account) })
+}
+
+// Recall is Lookup for an identity that was had before: where an account has several passwords, the one that it was had
+// with has to be good still. Where it has one only, whoever asks compares the stamps.
+func (c *Chain) Recall(ctx context.Context, was customhouse.Identity) (customhouse.Identity, error) {
+	return c.lookup(ctx, was.Method, was.Account, func(d Directory) (customhouse.Identity, error) {
+		if r, ok := d.(Recaller); ok {
+			return r.Recall(ctx, was)
+		}
+		return d.Lookup(ctx, was.Account)
+	})
+}
+
+func (c *Chain) lookup(ctx context.Context, method, account string, ask func(Directory) (customhouse.Identity, error)) (customhouse.Identity, error) {
 	for _, m := range c.members {
 		d, ok := m.(Directory)
 		if m.Name() == method {
 			if !ok {
 				return customhouse.Identity{}, ErrCannotLookUp
 			}
-			return d.Lookup(ctx, account)
+			return ask(d)
 		}
 		if !ok {
 			continue
@@ -112,6 +135,26 @@ func (c *Chain) Lookup(ctx context.Context, method, account string) (customhouse
 		}
 	}
 	return customhouse.Identity{}, ErrUnknownUser
+}
+
+// Owner returns the name of the first member but the one called except that knows the account; "" if none does. Members
+// that see an account only together with its password are not asked. The errors are those of an outage: then it cannot
+// be told.
+func (c *Chain) Owner(ctx context.Context, account, except string) (method string, err error) {
+	for _, m := range c.members {
+		d, ok := m.(Directory)
+		if !ok || m.Name() == except {
+			continue
+		}
+		_, err := d.Lookup(ctx, account)
+		if err == nil {
+			return m.Name(), nil
+		}
+		if !errors.Is(err, ErrUnknownUser) {
+			return "", fmt.Errorf("look up by %s: %w", m.Name(), err)
+		}
+	}
+	return "", nil
 }
 
 // CanLookUp tells whether the accounts of the member called method can be looked up.

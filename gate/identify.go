@@ -51,7 +51,7 @@ func (g *Gate) present(ctx context.Context, was *customhouse.Identity) (customho
 	if was.Anonymous() {
 		return *was, nil
 	}
-	is, err := g.chain.Lookup(ctx, was.Method, was.Account)
+	is, err := g.chain.Recall(ctx, *was)
 	switch {
 	case errors.Is(err, authn.ErrCannotLookUp):
 		return *was, nil
