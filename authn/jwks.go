@@ -53,7 +53,7 @@ func (s *keySet) verify(ctx context.Context, jwt string) (payload []byte, outage
 	for _, a := range algorithms {
 		algs = append(algs, jose.SignatureAlgorithm(a))
 	}
-	jws, err := jose.ParseSigned(jwt, algs)
+	jws, err := jose.ParseSignedCompact(jwt, algs)
 	if err != nil {
 		return nil, nil, errors.New("not a signed token")
 	}
