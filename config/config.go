@@ -105,6 +105,9 @@ type Auth struct {
 	// Whether requests to the registry may carry a password (Basic) where they usually carry a token (Bearer).
 	Basic bool `yaml:"basic"`
 
+	// Whether requests may come without an account; the rules tell what they may do. Otherwise they are all answered with 401.
+	Anonymous bool `yaml:"anonymous"`
+
 	// The order in which the sources of accounts are asked; the first that knows an account owns it. Those that the list
 	// leaves out follow in the order of the default.
 	Order []Source `yaml:"order"`
@@ -225,7 +228,7 @@ func Default() *Config {
 			Expiration:        5 * time.Minute,
 			RefreshExpiration: 720 * time.Hour,
 		},
-		Auth: Auth{Basic: true, Order: slices.Clone(sources), Accounts: true},
+		Auth: Auth{Basic: true, Anonymous: true, Order: slices.Clone(sources), Accounts: true},
 		Rules: []policy.Rule{{
 			Match:   policy.Match{Labels: map[string]string{"role": "admin"}},
 			Actions: []customhouse.Action{customhouse.All},

@@ -45,6 +45,10 @@ func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...
 		return Grant{}, g.unidentified(grant.ID, cred, needs, err)
 	}
 	grant.caller, grant.Identity = c, c.identity
+	if g.noAnonymous && c.identity.Anonymous() {
+		grant.Reason = errNoAccount.Error()
+		return Grant{}, g.unauthorized(&grant, needs, "", "authentication required")
+	}
 	if len(needs) == 0 {
 		if c.stranger() {
 			return Grant{}, g.unauthorized(&grant, nil, "", "authentication required")

@@ -59,9 +59,10 @@ type Options struct {
 	Refresh    RefreshStore  // where refresh tokens are kept; nil issues none
 	RefreshTTL time.Duration // of refresh tokens; 0 is DefaultRefreshTTL
 
-	AllowBasic bool          // also accept passwords, not tokens alone, with registry requests
-	LoginTTL   time.Duration // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
-	Limits     Limits
+	NoAnonymous bool          // refuse whoever has no account, whatever the policy says
+	AllowBasic  bool          // also accept passwords, not tokens alone, with registry requests
+	LoginTTL    time.Duration // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
+	Limits      Limits
 
 	Log *slog.Logger     // told what is no answer to anybody; nil is silent
 	Now func() time.Time // nil is time.Now
@@ -94,17 +95,18 @@ type RefreshStore interface {
 
 // Gate decides. It is immutable but for its caches, and safe for concurrent use; other settings are another Gate.
 type Gate struct {
-	off        bool
-	chain      *authn.Chain
-	policy     Authorizer
-	authority  *token.Authority
-	services   []string // beside the authority's own
-	accessTTL  time.Duration
-	refresh    RefreshStore
-	refreshTTL time.Duration
-	allowBasic bool
-	log        *slog.Logger
-	now        func() time.Time
+	off         bool
+	chain       *authn.Chain
+	policy      Authorizer
+	authority   *token.Authority
+	services    []string // beside the authority's own
+	accessTTL   time.Duration
+	refresh     RefreshStore
+	refreshTTL  time.Duration
+	noAnonymous bool
+	allowBasic  bool
+	log         *slog.Logger
+	now         func() time.Time
 
 	ids    ids
 	papers *papers
@@ -115,7 +117,7 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	g := &Gate{
 		off: o.Off, chain: o.Chain, policy: o.Policy, services: o.Services, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
-		allowBasic: o.AllowBasic, log: o.Log, now: o.Now,
+		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, log: o.Log, now: o.Now,
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)

@@ -17,6 +17,8 @@ import (
 var (
 	errToken   = errors.New("invalid token")
 	errNoBasic = errors.New("a password came where tokens are taken only")
+
+	errNoAccount = errors.New("nobody is let in without an account")
 )
 
 // identify tells who is asking. The errors are errToken, errNoBasic, those of login, and those of an outage.

@@ -231,6 +231,12 @@ func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest, services []st
 	}
 	switch r.Credential.Scheme {
 	case customhouse.None:
+		if r.Account != "" {
+			return customhouse.Identity{}, fmt.Errorf("%w: an account is named and nothing proves it", authn.ErrWrongPassword)
+		}
+		if g.noAnonymous {
+			return customhouse.Identity{}, errNoAccount
+		}
 		return customhouse.Identity{}, nil
 	case customhouse.Basic:
 		if r.Account != "" && r.Account != r.Credential.Account {

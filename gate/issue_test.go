@@ -68,6 +68,7 @@ func TestIssueRefuses(t *testing.T) {
 		{"S31 too many scopes", gate.TokenRequest{Credential: own("bob"), Scopes: many}, gate.InvalidRequest},
 		{"malformed scope", gate.TokenRequest{Credential: own("bob"), Scopes: []string{"x"}}, gate.InvalidScope},
 		{"malformed scope of nobody", gate.TokenRequest{Scopes: []string{"repository:A:pull"}}, gate.InvalidScope},
+		{"an account without a password", gate.TokenRequest{Account: "bob"}, "UNAUTHORIZED"},
 		{"another account", gate.TokenRequest{Credential: own("bob"), Account: "root"}, "UNAUTHORIZED"},
 		{"wrong password", gate.TokenRequest{Credential: basic("bob", "x")}, "UNAUTHORIZED"},
 		{"unknown account", gate.TokenRequest{Credential: basic("eve", "x")}, "UNAUTHORIZED"},
@@ -88,9 +89,6 @@ func TestIssueRefuses(t *testing.T) {
 				t.Fatalf("Issue = %+v, %v, want %s", tok, err, tt.want)
 			}
 		})
-	}
-	if tok, err := h.Issue(t.Context(), gate.TokenRequest{Account: "bob"}); err != nil || !tok.Identity.Anonymous() {
-		t.Fatalf("Issue for a name without a password = %+v, %v, want an anonymous token", tok.Identity, err)
 	}
 }
 
@@ -422,5 +420,32 @@ func BenchmarkIssue(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Where nobody is let in without an account, the policy is not asked: neither for a token, nor with one that was issued
+// when others were let in.
+func TestNoAnonymous(t *testing.T) {
+	h := newHouse(t, nil)
+	paper := h.issue(nobody, "repository:public/a:pull")
+	need := customhouse.Access{Type: customhouse.TypeRepository, Name: "public/a", Actions: []customhouse.Action{customhouse.Pull}}
+	if _, err := h.Admit(t.Context(), nobody, need); err != nil {
+		t.Fatalf("Admit = %v, want nil where the policy decides", err)
+	}
+	h = newHouse(t, func(o *gate.Options) { o.NoAnonymous, o.Previous = true, h.Gate })
+	_, err := h.Issue(t.Context(), gate.TokenRequest{Credential: nobody, Scopes: []string{"repository:public/a:pull"}})
+	var refusal *gate.Refusal
+	if !errors.As(err, &refusal) || refusal.Err.Code != customhouse.Unauthorized {
+		t.Errorf("Issue = %v, want a refusal with %v", err, customhouse.Unauthorized)
+	}
+	for name, cred := range map[string]customhouse.Credential{
+		"no credential": nobody, "a token": {Scheme: customhouse.Bearer, Secret: paper.Token},
+	} {
+		if _, err := h.Admit(t.Context(), cred, need); !errors.As(err, &refusal) || refusal.Challenge == nil {
+			t.Errorf("Admit with %s = %v, want a challenge", name, err)
+		}
+	}
+	if tok := h.issue(own("bob"), "repository:public/a:pull"); tok.Scope() == "" {
+		t.Error("Issue grants nothing to somebody with an account")
 	}
 }

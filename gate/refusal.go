@@ -111,6 +111,8 @@ func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []cust
 	switch {
 	case errors.Is(err, errToken):
 		return g.unauthorized(grant, needs, InvalidToken, "invalid token")
+	case errors.Is(err, errNoAccount):
+		return g.unauthorized(grant, needs, "", "authentication required")
 	case errors.Is(err, errNoBasic):
 		return g.unauthorized(grant, needs, "", "passwords are taken at the token endpoint only")
 	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):

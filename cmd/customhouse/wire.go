@@ -96,7 +96,8 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	return gate.New(gate.Options{
 		Chain: chain, Policy: authorizer, Issuer: c.Token.Issuer, Service: c.Token.Service,
 		Services: c.Token.Services, Keys: keys,
-		AccessTTL: c.Token.Expiration, Refresh: p.index, RefreshTTL: c.Token.RefreshExpiration, AllowBasic: c.Auth.Basic,
+		AccessTTL: c.Token.Expiration, Refresh: p.index, RefreshTTL: c.Token.RefreshExpiration,
+		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
 		Log:    p.log, Previous: previous,
 	})
