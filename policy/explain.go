@@ -50,8 +50,11 @@ type Condition struct {
 
 // Explain decides q as Decide does and tells what each rule had to say about it.
 func (p *Policy) Explain(q Query) Trace {
-	t := Trace{Decision: noRule[0], Steps: make([]Step, len(p.rules))}
 	q.unmap()
+	if p.acl != nil {
+		return p.acl.explain(&q)
+	}
+	t := Trace{Decision: noRule[0], Steps: make([]Step, len(p.rules))}
 	open := wanted(q.Action)
 	for i := range p.rules {
 		r := &p.rules[i]
@@ -141,7 +144,7 @@ func (c Condition) String() string {
 	case len(c.Got) == 0:
 		got = "is absent"
 	}
-	if c.Want == "" {
+	if c.Want == "" && c.Field == "account" {
 		want = "anonymous"
 	}
 	if len(c.With) > 0 {

@@ -94,10 +94,16 @@ var noRule = answer{{Rule: -1, Reason: "no rule matches"}}
 type Policy struct {
 	rules []rule
 	index index
+	acl   *acl // nil unless the rules are in the dialect of docker_auth
 }
 
 // Len returns how many rules p has.
-func (p *Policy) Len() int { return len(p.rules) }
+func (p *Policy) Len() int {
+	if p.acl != nil {
+		return len(p.acl.rules)
+	}
+	return len(p.rules)
+}
 
 // Decide answers q. With rules free of regular expressions it does not allocate.
 func (p *Policy) Decide(q Query) Decision {
@@ -109,6 +115,9 @@ func (p *Policy) Decide(q Query) Decision {
 // the answers: that to a single action is made beforehand, and is not copied.
 func (p *Policy) DecideAll(q Query, actions []customhouse.Action) []Decision {
 	q.unmap()
+	if p.acl != nil {
+		return p.acl.decideAll(&q, actions)
+	}
 	if len(actions) == 1 {
 		q.Action = actions[0]
 		return p.decide(&q)
@@ -123,6 +132,9 @@ func (p *Policy) DecideAll(q Query, actions []customhouse.Action) []Decision {
 
 // decide answers q, whose client is unmapped.
 func (p *Policy) decide(q *Query) answer {
+	if p.acl != nil {
+		return p.acl.decide(q)
+	}
 	open := wanted(q.Action)
 	if open == 0 { // an action that nobody knows
 		return noRule
