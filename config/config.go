@@ -56,6 +56,14 @@ type Config struct {
 	// gives accounts labelled role=admin everything; [] allows nothing to anybody.
 	Rules []policy.Rule `yaml:"rules"`
 
+	// How rules, and the access lists that authorize names, are read: as this page tells (native), or to the letter as
+	// cesanta/docker_auth reads its ACL (docker_auth).
+	Dialect string `yaml:"dialect" jsonschema:"enum=native,enum=docker_auth"`
+
+	// With dialect docker_auth: whether ${account:1} and ${labels:KEY} put values into patterns as patterns, as docker_auth
+	// does. An account named * then owns everything that a rule grants by ${account:1}/*.
+	CompatRawPlaceholders bool `yaml:"compat_raw_placeholders"`
+
 	// What the registry accepts and how it keeps it.
 	Storage Storage `yaml:"storage"`
 
@@ -234,6 +242,7 @@ func Default() *Config {
 			Actions: []customhouse.Action{customhouse.All},
 			Comment: "accounts labelled role=admin may do everything",
 		}},
+		Dialect: DialectNative,
 		Storage: Storage{
 			Delete:        true,
 			Sparse:        "indexes",

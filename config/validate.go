@@ -94,7 +94,9 @@ func (c *Config) checkAuth(p *problems) {
 }
 
 func (c *Config) checkRules(p *problems) {
-	_, err := policy.Compile(c.Rules)
+	p.add("dialect", oneOf(c.Dialect, DialectNative, DialectDockerAuth))
+	p.check(!c.CompatRawPlaceholders || c.Dialect == DialectDockerAuth, "compat_raw_placeholders", "needs dialect: docker_auth")
+	_, err := c.Compile(c.Rules)
 	var mistakes policy.Errors
 	errors.As(err, &mistakes)
 	for _, m := range mistakes {

@@ -130,7 +130,7 @@ func loadPolicy(file string) (*config.Config, *policy.Policy, error) {
 	if c.Auth.Off {
 		return nil, nil, fmt.Errorf("%s: auth.off lets everybody do everything; there are no rules to ask", file)
 	}
-	p, err := policy.Compile(c.Rules)
+	p, err := c.Compile(c.Rules)
 	return c, p, err
 }
 
