@@ -147,12 +147,12 @@ func bit(piece uint64) (word, mask uint64) {
 }
 
 func (x *finder) add(k key, rule int32) {
-	l := &x.fields[0]
+	if k.field == fieldCount && x.labels[k.label] == nil {
+		x.labels[k.label] = &lookup{}
+	}
+	l := x.labels[k.label]
 	if k.field < fieldCount {
 		l = &x.fields[k.field]
-	} else if l = x.labels[k.label]; l == nil {
-		l = &lookup{}
-		x.labels[k.label] = l
 	}
 	if k.whole {
 		if l.whole == nil {
