@@ -31,6 +31,7 @@ var graph = map[string][]string{
 	"customhouse/cmd/customhouse": {"index", "blob", "authn", "policy", "token", "registry", "gate", "authz", "config", "server", "compat"},
 	"customhouse/examples":        {"config"},
 	"customhouse/e2e":             {},
+	"customhouse/e2e/backend":     {},
 	"customhouse/bench":           {},
 }
 
