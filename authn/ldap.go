@@ -312,7 +312,7 @@ func (d *directory) find(ctx context.Context, c *ldapConn, filter, account strin
 	if err != nil {
 		return customhouse.Identity{}, err
 	}
-	return customhouse.Identity{Account: name, Labels: labels, Method: d.Name(), Stamp: stampOf(e)}, nil
+	return customhouse.Identity{Account: name, Labels: labels, Method: d.Name(), Stamp: entryStamp(e)}, nil
 }
 
 // accountOf returns the name of the account as its entry spells it, if it has several the one that was typed.
@@ -333,8 +333,8 @@ func (d *directory) accountOf(e *ldap.Entry, typed string) (string, error) {
 	return best, nil
 }
 
-// stampOf returns a short hash of what makes an entry and its password another.
-func stampOf(e *ldap.Entry) string {
+// entryStamp returns a short hash of what makes an entry and its password another.
+func entryStamp(e *ldap.Entry) string {
 	h := sha256.New()
 	renamed := false // whether something else than the name tells the entry
 	for _, name := range stampAttributes {
