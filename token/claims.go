@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"customhouse"
 )
@@ -16,17 +18,9 @@ const latest = 253402300799
 // mandatory and of their exact type; times are whole seconds; what is not known is passed over, so that a replica of a
 // newer release may say more.
 func parseClaims(payload string) (Claims, error) {
-	b, err := decode(payload)
+	object, err := claimsOf(payload)
 	if err != nil {
 		return Claims{}, err
-	}
-	v, err := customhouse.ParseJSON(b)
-	if err != nil {
-		return Claims{}, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
-	}
-	object, ok := v.(map[string]any)
-	if !ok {
-		return Claims{}, fmt.Errorf("%w: the claims are not an object", ErrMalformed)
 	}
 	r := reader{object: object}
 	c := Claims{
@@ -46,6 +40,58 @@ func parseClaims(payload string) (Claims, error) {
 		return Claims{}, fmt.Errorf("%w: claim %s", ErrMalformed, r.wrong)
 	}
 	return c, nil
+}
+
+// parseForeign reads the claims of another's token whose signature is good: iss, aud and exp are mandatory, the others may
+// be missing, and access may be null, as a list that is empty is in some languages. What is there has its exact type. Of
+// labels only well-formed ones are taken: others may mean something else by the word.
+func parseForeign(payload string) (Claims, error) {
+	object, err := claimsOf(payload)
+	if err != nil {
+		return Claims{}, err
+	}
+	r := reader{object: object}
+	c := Claims{
+		Issuer:    r.text("iss"),
+		Subject:   r.optional("sub"),
+		Audience:  r.audience(),
+		Expires:   r.time("exp"),
+		NotBefore: r.optionalTime("nbf"),
+		IssuedAt:  r.optionalTime("iat"),
+		ID:        r.optional("jti"),
+	}
+	if object["access"] != nil {
+		c.Access = r.access()
+	}
+	if len(c.Subject) > customhouse.MaxAccountLength || strings.ContainsFunc(c.Subject, unicode.IsControl) {
+		r.bad("sub")
+	}
+	if r.wrong != "" {
+		return Claims{}, fmt.Errorf("%w: claim %s", ErrMalformed, r.wrong)
+	}
+	if labels := (reader{object: object}); object["labels"] != nil {
+		if c.Labels = labels.labels(); labels.wrong != "" {
+			c.Labels = nil
+		}
+	}
+	return c, nil
+}
+
+// claimsOf decodes claims.
+func claimsOf(payload string) (map[string]any, error) {
+	b, err := decode(payload)
+	if err != nil {
+		return nil, err
+	}
+	v, err := customhouse.ParseJSON(b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
+	}
+	object, ok := v.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("%w: the claims are not an object", ErrMalformed)
+	}
+	return object, nil
 }
 
 // reader takes claims out of an object and remembers the first that is missing or wrong.
@@ -83,6 +129,13 @@ func (r *reader) time(claim string) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(int64(seconds), 0)
+}
+
+func (r *reader) optionalTime(claim string) time.Time {
+	if _, there := r.object[claim]; !there {
+		return time.Time{}
+	}
+	return r.time(claim)
 }
 
 func (r *reader) audience() []string {
