@@ -86,6 +86,11 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 	if c.Auth.Off && !d.has("rules") {
 		c.Rules = nil
 	}
+	for i := range c.Token.Trust {
+		if t := &c.Token.Trust[i]; t.Rules == nil {
+			t.Rules = new(d.has("rules"))
+		}
+	}
 	for _, e := range c.problems() {
 		d.report(e.Key, e.Message)
 	}
@@ -97,7 +102,7 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 
 // paths returns the values that are paths, by key.
 func (c *Config) paths() map[string]*string {
-	return map[string]*string{
+	paths := map[string]*string{
 		"data":              &c.Data,
 		"tls.certificate":   &c.TLS.Certificate,
 		"tls.key":           &c.TLS.Key,
@@ -105,6 +110,11 @@ func (c *Config) paths() map[string]*string {
 		"token.certificate": &c.Token.Certificate,
 		"auth.htpasswd":     &c.Auth.Htpasswd,
 	}
+	for i := range c.Token.Trust {
+		t, key := &c.Token.Trust[i], fmt.Sprintf("token.trust[%d]", i)
+		paths[key+".certificates"], paths[key+".jwks"] = &t.Certificates, &t.JWKS
+	}
+	return paths
 }
 
 // Files returns the files that c names. What is built from c is to be built anew when one of them changes.

@@ -39,6 +39,9 @@ type Token struct {
 
 	// How long a refresh token is valid, at least as long as expiration.
 	RefreshExpiration time.Duration `yaml:"refresh_expiration"`
+
+	// Issuers of others whose tokens open this registry, too.
+	Trust []Trust `yaml:"trust"`
 }
 
 func (c *Config) checkToken(p *problems) {
@@ -57,6 +60,7 @@ func (c *Config) checkToken(p *problems) {
 	p.check(!t.X5C || t.Certificate != "", "token.x5c", "needs token.certificate")
 	p.check(time.Minute <= t.Expiration && t.Expiration <= 24*time.Hour, "token.expiration", "want 60s to 24h")
 	p.check(t.RefreshExpiration >= t.Expiration, "token.refresh_expiration", "want at least token.expiration")
+	c.checkTrust(p)
 }
 
 const notService = `no name of a service: 1 to 255 bytes without control characters, '"' and '\'`

@@ -16,6 +16,7 @@ type caller struct {
 	client   netip.Addr
 	service  string        // that is asked for
 	paper    *token.Claims // nil without a token: the policy is the only limit
+	trust    *Trust        // the other issuer of that token; nil if it is ours
 }
 
 // Grant is permission to do what was admitted, and the means to ask for more.
@@ -33,7 +34,8 @@ type Grant struct {
 // needs a valid credential, so that clients without one learn from the challenge where to get it.
 //
 // The catalog is a filter, not a wall: whoever comes with a valid credential may read it, and sees of it what
-// Grant.SeesAll and Grant.Sees tell.
+// Grant.SeesAll and Grant.Sees tell. To the tokens of other issuers it is a wall, as in distribution: what their bearers
+// may pull is known to the issuer.
 func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...customhouse.Access) (Grant, error) {
 	grant := Grant{ID: g.ids.next(), gate: g}
 	if g.off {
@@ -61,6 +63,7 @@ func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...
 		need := &needs[i]
 		if isCatalog(need) && !c.stranger() {
 			grant.Reason = "the catalog shows what the caller may pull"
+			short = short || c.trust != nil && !c.readsCatalog() // which another issuer tells by the catalog alone
 			continue
 		}
 		if len(need.Actions) == 0 {
@@ -122,12 +125,16 @@ func (g Grant) allowed(ctx context.Context, typ, name string, actions []customho
 var pulling = []customhouse.Action{customhouse.Pull}
 
 // Sees tells whether the catalog shows repo to the caller: whether the policy lets them pull it, whatever their token is
-// for. The error is a *Refusal where that cannot be told.
+// for. A token of another issuer must be for it, or for the catalog. The error is a *Refusal where that cannot be told.
 func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (bool, error) {
 	if g.gate.off {
 		return true, nil
 	}
-	return g.allowed(ctx, customhouse.TypeRepository, repo.String(), pulling)
+	name := repo.String()
+	if c := &g.caller; c.trust != nil && !c.readsCatalog() && !c.covers(customhouse.TypeRepository, name, customhouse.Pull) {
+		return false, nil
+	}
+	return g.allowed(ctx, customhouse.TypeRepository, name, pulling)
 }
 
 // SeesAll tells whether the catalog shows everything to the caller: whether they have registry:catalog:*. The error is a
@@ -151,12 +158,17 @@ func (c *caller) covers(typ, name string, action customhouse.Action) bool {
 			continue
 		}
 		for _, have := range a.Actions {
-			if opens(have, action) {
+			if have == action || opens(have, action) && (have != customhouse.All || c.trust == nil) { // others mean "*" literally
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// readsCatalog tells whether the token is for the catalog.
+func (c *caller) readsCatalog() bool {
+	return c.covers(customhouse.TypeRegistry, customhouse.Catalog, customhouse.All)
 }
 
 // opens tells whether a token with the action have is good for action: "*" for each, push for its halves, and a half for

@@ -22,24 +22,36 @@ type RealmURL struct {
 	Hosts  []string // Host headers that the operator says are ours, lower case, with or without a port
 	Listen string   // the address that we listen on, lower case
 	Prefix string   // what stands before the path, where Public does not tell; see State
+
+	Elsewhere string // the token endpoint of another, that clients are told in place of ours; "" is none
+	Path      string // of such an endpoint at our own hosts, behind whatever is in front of us; "" is none
 }
 
 // of returns the URL for a request: on the requested host where that is one of ours, because clients refuse a realm on
 // another private host, else on the public one.
 func (u RealmURL) of(r *http.Request) (string, *customhouse.Error) {
 	host := strings.ToLower(r.Host)
+	path := u.Prefix + TokenPath
+	if u.Path != "" {
+		path = u.Path
+	} else if u.Elsewhere != "" {
+		return u.Elsewhere, nil
+	}
 	if u.Public != nil && host == strings.ToLower(u.Public.Host) {
-		return u.Public.JoinPath(u.Prefix, TokenPath).String(), nil
+		return u.Public.JoinPath(path).String(), nil
 	}
 	if u.ours(r, host) {
 		scheme := "http"
 		if r.TLS != nil || u.Public != nil && u.Public.Scheme == "https" && u.listed(host) {
 			scheme = "https"
 		}
-		return scheme + "://" + host + u.Prefix + TokenPath, nil
+		return scheme + "://" + host + path, nil
+	}
+	if u.Elsewhere != "" {
+		return u.Elsewhere, nil
 	}
 	if u.Public != nil {
-		return u.Public.JoinPath(u.Prefix, TokenPath).String(), nil
+		return u.Public.JoinPath(path).String(), nil
 	}
 	return "", customhouse.Errorf(customhouse.Misdirected, "this registry does not know itself by the requested host; its operator can add it to hosts or public_url")
 }

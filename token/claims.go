@@ -43,14 +43,14 @@ func parseClaims(payload string) (Claims, error) {
 }
 
 // parseForeign reads the claims of another's token whose signature is good: iss, aud and exp are mandatory, the others may
-// be missing, and access may be null, as a list that is empty is in some languages. What is there has its exact type. Of
+// be missing, and access and its actions may be null, as lists that are empty are in some languages. What is there has its exact type. Of
 // labels only well-formed ones are taken: others may mean something else by the word.
 func parseForeign(payload string) (Claims, error) {
 	object, err := claimsOf(payload)
 	if err != nil {
 		return Claims{}, err
 	}
-	r := reader{object: object}
+	r := reader{object: object, foreign: true}
 	c := Claims{
 		Issuer:    r.text("iss"),
 		Subject:   r.optional("sub"),
@@ -96,8 +96,9 @@ func claimsOf(payload string) (map[string]any, error) {
 
 // reader takes claims out of an object and remembers the first that is missing or wrong.
 type reader struct {
-	object map[string]any
-	wrong  string
+	object  map[string]any
+	foreign bool // null is no actions
+	wrong   string
 }
 
 func (r *reader) bad(claim string) {
@@ -174,8 +175,10 @@ func (r *reader) access() []customhouse.Access {
 		}
 		element := reader{object: object}
 		a := customhouse.Access{Type: element.text("type"), Class: element.optional("class"), Name: element.text("name")}
-		for _, s := range element.texts("actions", object["actions"]) {
-			a.Actions = append(a.Actions, customhouse.Action(s))
+		if actions, there := object["actions"]; actions != nil || !there || !r.foreign {
+			for _, s := range element.texts("actions", actions) {
+				a.Actions = append(a.Actions, customhouse.Action(s))
+			}
 		}
 		if element.wrong != "" || a.Type == "" || a.Name == "" {
 			r.bad("access")
