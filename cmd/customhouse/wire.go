@@ -18,6 +18,7 @@ import (
 	"customhouse/index"
 	"customhouse/registry"
 	"customhouse/server"
+	"customhouse/token"
 )
 
 // parts are the components that configurations are applied to.
@@ -27,6 +28,7 @@ type parts struct {
 	passwords *authn.Passwords
 	base      *registry.Registry
 	last      *atomic.Pointer[server.State] // the state built last
+	remotes   map[string]*token.Remote // key sets of others, by URL
 	metrics   *server.Metrics
 	checks    *server.Checks
 }
@@ -34,7 +36,7 @@ type parts struct {
 func newParts(log *slog.Logger, db *index.DB, store blob.Store, health config.Health) parts {
 	return parts{
 		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
-		metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
+		remotes: map[string]*token.Remote{}, metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
 		base: registry.New(db, store, registry.Options{Log: log}), last: &atomic.Pointer[server.State]{},
 	}
 }
@@ -52,6 +54,7 @@ func (p parts) build(c *config.Config) (server.State, error) {
 	if err != nil {
 		return server.State{}, err
 	}
+	service := announce(c, &realm)
 	foreign, err := foreignURL(c.Storage.ForeignURLs)
 	if err != nil {
 		return server.State{}, err
@@ -64,7 +67,7 @@ func (p parts) build(c *config.Config) (server.State, error) {
 			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
 			ScrubInterval: c.Storage.ScrubInterval, Log: p.log,
 		}),
-		Delete: c.Storage.Delete, ReadOnly: c.Storage.ReadOnly, Service: c.Token.Service, Realm: realm, Requests: c.Log.Requests,
+		Delete: c.Storage.Delete, ReadOnly: c.Storage.ReadOnly, Service: service, Realm: realm, Requests: c.Log.Requests,
 		Prefix: c.HTTP.Prefix, Headers: c.HTTP.Header(), Lists: server.Lists{Catalog: c.HTTP.CatalogPage, Tags: c.HTTP.TagsPage},
 		Metrics: p.metrics, Checks: p.checks,
 	}
@@ -89,13 +92,17 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	if err != nil {
 		return nil, err
 	}
+	trust, err := p.trust(c)
+	if err != nil {
+		return nil, err
+	}
 	var previous *gate.Gate
 	if last := p.last.Load(); last != nil {
 		previous = last.Gate
 	}
 	return gate.New(gate.Options{
 		Chain: chain, Policy: authorizer, Issuer: c.Token.Issuer, Service: c.Token.Service,
-		Services: c.Token.Services, Keys: keys,
+		Services: c.Token.Services, Keys: keys, Trust: trust,
 		AccessTTL: c.Token.Expiration, Refresh: p.index, RefreshTTL: c.Token.RefreshExpiration,
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
