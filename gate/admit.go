@@ -47,7 +47,7 @@ func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...
 		return Grant{}, g.unidentified(grant.ID, cred, needs, err)
 	}
 	grant.caller, grant.Identity = c, c.identity
-	if g.noAnonymous && c.identity.Anonymous() {
+	if g.noAnonymous && c.identity.Anonymous() && c.trust == nil {
 		grant.Reason = errNoAccount.Error()
 		return Grant{}, g.unauthorized(&grant, needs, "", "authentication required")
 	}

@@ -28,7 +28,7 @@ type parts struct {
 	passwords *authn.Passwords
 	base      *registry.Registry
 	last      *atomic.Pointer[server.State] // the state built last
-	remotes   map[string]*token.Remote // key sets of others, by URL
+	remotes   map[string]*token.Remote      // key sets of others, by URL
 	metrics   *server.Metrics
 	checks    *server.Checks
 }
