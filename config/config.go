@@ -8,7 +8,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"log/slog"
 	"slices"
 	"time"
@@ -19,7 +18,8 @@ import (
 
 // Config is the whole of customhouse.yml.
 type Config struct {
-	// The address to listen on, as host:port. An empty host is every address of the machine.
+	// The address to listen on, as host:port. An empty host is every address of the machine. unix:PATH is a socket in the
+	// file system: who may connect is decided by its folder, and addresses of clients are unknown.
 	Listen string `yaml:"listen"`
 
 	// The folder that holds everything the registry keeps. Empty is $STATE_DIRECTORY, else
@@ -36,6 +36,13 @@ type Config struct {
 	// Whether to serve without TLS beyond loopback, for instance behind a proxy that adds TLS. Passwords and tokens
 	// cross the network readable otherwise.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
+
+	// The proxies, as addresses or CIDR prefixes, that are believed when they tell the address of a client. Others are
+	// clients themselves, whatever they send. Over a unix socket whoever connects counts as one, if there are any.
+	TrustedProxies []Prefix `yaml:"trusted_proxies"`
+
+	// Where a trusted proxy tells the address of its client. A request of one without it is refused.
+	RealIP RealIP `yaml:"real_ip"`
 
 	// How long requests under way may take after SIGTERM before they are cut off.
 	Drain time.Duration `yaml:"drain"`
@@ -76,29 +83,6 @@ type Config struct {
 
 	// What is written to standard error.
 	Log Log `yaml:"log"`
-}
-
-// TLS is the section tls.
-type TLS struct {
-	// The PEM file with the certificate, followed by those of its issuers. Empty, with key, serves without TLS.
-	Certificate string `yaml:"certificate"`
-
-	// The PEM file with the private key of the certificate.
-	Key string `yaml:"key"`
-
-	// The lowest version of TLS to accept.
-	Minimum string `yaml:"minimum" jsonschema:"enum=1.2,enum=1.3"`
-}
-
-// Enabled tells whether connections are encrypted.
-func (t TLS) Enabled() bool { return t.Certificate != "" || t.Key != "" }
-
-// MinVersion returns Minimum as crypto/tls spells it.
-func (t TLS) MinVersion() uint16 {
-	if t.Minimum == "1.3" {
-		return tls.VersionTLS13
-	}
-	return tls.VersionTLS12
 }
 
 // Auth is the section auth.
@@ -229,6 +213,7 @@ func Default() *Config {
 		Drain:  30 * time.Second,
 		HTTP:   HTTP{HTTP2: true, CatalogPage: 1000, TagsPage: 10_000, Metrics: "/metrics"},
 		TLS:    TLS{Minimum: "1.2"},
+		RealIP: RealIP{Header: "X-Forwarded-For", Position: -1},
 		Token: Token{
 			Issuer:            "customhouse",
 			Service:           "customhouse",

@@ -2,8 +2,10 @@ package config_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -186,6 +188,34 @@ func TestLoadUnreadable(t *testing.T) {
 		if _, err := config.Load(path); err == nil || errors.As(err, new(config.Errors)) {
 			t.Errorf("Load(%s) = %v, want an error of the file system", path, err)
 		}
+	}
+}
+
+func TestTransport(t *testing.T) {
+	got, err := config.Parse("/etc/customhouse.yml", []byte(`
+listen: unix:/run/customhouse.sock
+trusted_proxies: [10.1.2.3/8, 192.0.2.7, "2001:db8::/32"]
+real_ip: {header: X-Real-Ip, position: 0}
+tls:
+  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256]
+  curves: [P256, X25519]
+  acme: {hosts: [registry.example.com], email: ops@example.com, cache: acme}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Socket() != "/run/customhouse.sock" || fmt.Sprint(got.TrustedProxies) != "[10.0.0.0/8 192.0.2.7/32 2001:db8::/32]" ||
+		got.RealIP != (config.RealIP{Header: "X-Real-Ip"}) || !got.TLS.Enabled() || got.TLS.ACME.Cache != "/etc/acme" {
+		t.Errorf("Parse = %+v", got)
+	}
+	if diff := cmp.Diff([]tls.CurveID{tls.CurveP256, tls.X25519}, got.TLS.CurveIDs()); diff != "" {
+		t.Errorf("CurveIDs differ (-want +got):\n%s", diff)
+	}
+	if ids := got.TLS.CipherSuiteIDs(); len(ids) != 2 {
+		t.Errorf("CipherSuiteIDs = %v, want two", ids)
+	}
+	if len(got.Files()) != 0 {
+		t.Errorf("Files = %v, want none", got.Files())
 	}
 }
 

@@ -74,7 +74,7 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(name), *p)
 		}
-		if *p != "" && checkFiles && key != "data" {
+		if *p != "" && checkFiles && !folders[key] {
 			d.report(key, readable(*p))
 		}
 	}
@@ -109,6 +109,8 @@ func (c *Config) paths() map[string]*string {
 		"token.key":         &c.Token.Key,
 		"token.certificate": &c.Token.Certificate,
 		"auth.htpasswd":     &c.Auth.Htpasswd,
+		"tls.acme.cache":    &c.TLS.ACME.Cache,
+		"tls.acme.ca":       &c.TLS.ACME.CA,
 	}
 	for i := range c.Token.Trust {
 		t, key := &c.Token.Trust[i], fmt.Sprintf("token.trust[%d]", i)
@@ -117,11 +119,14 @@ func (c *Config) paths() map[string]*string {
 	return paths
 }
 
+// folders are the keys of paths whose values are no files.
+var folders = map[string]bool{"data": true, "tls.acme.cache": true}
+
 // Files returns the files that c names. What is built from c is to be built anew when one of them changes.
 func (c *Config) Files() []string {
 	var files []string
 	for key, p := range c.paths() {
-		if *p != "" && key != "data" {
+		if *p != "" && !folders[key] {
 			files = append(files, *p)
 		}
 	}

@@ -74,6 +74,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?%|[0-9]+ ?([KMGTP]iB|[kKMGTP]?B)?)$`},
 		}}
+	case reflect.TypeFor[config.Prefix]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9a-fA-F:.]+(/[0-9]+)?$`}
 	case reflect.TypeFor[config.Source]():
 		s := &jsonschema.Schema{Type: "string"}
 		for _, name := range config.Default().Auth.Order {
@@ -275,6 +277,8 @@ func nameOf(t reflect.Type) string {
 		return "size"
 	case reflect.TypeFor[config.Reserve]():
 		return "percentage or size"
+	case reflect.TypeFor[config.Prefix]():
+		return "address or CIDR prefix"
 	case reflect.TypeFor[config.Source]():
 		return "source"
 	case reflect.TypeFor[customhouse.Action]():

@@ -26,6 +26,8 @@ func (c *Config) problems() Errors {
 	var p problems
 	c.checkAddresses(&p)
 	c.checkHTTP(&p)
+	c.checkProxies(&p)
+	c.checkTLS(&p)
 	c.checkToken(&p)
 	c.checkAuth(&p)
 	c.checkOrder(&p)
@@ -54,7 +56,11 @@ func (p *problems) check(ok bool, key, message string) {
 
 func (c *Config) checkAddresses(p *problems) {
 	host, ok := splitListen(c.Listen)
-	p.check(ok, "listen", "want host:port, such as 127.0.0.1:5000 or :443")
+	if strings.HasPrefix(c.Listen, "unix:") {
+		host, ok = "localhost", true
+		c.checkSocket(p)
+	}
+	p.check(ok, "listen", "want host:port, such as 127.0.0.1:5000 or :443, or unix:/PATH")
 	open := ok && !isLoopback(host)
 	if open && !c.TLS.Enabled() && !c.AllowPlaintext {
 		p.add("listen", "serves beyond loopback without TLS; set tls.certificate and tls.key, or allow_plaintext: true behind a proxy that adds TLS")
@@ -66,9 +72,6 @@ func (c *Config) checkAddresses(p *problems) {
 	for i, h := range c.Hosts {
 		p.check(isHost(h), fmt.Sprintf("hosts[%d]", i), "want host or host:port, such as registry.example.com")
 	}
-	p.check(c.TLS.Certificate == "" || c.TLS.Key != "", "tls.certificate", "needs tls.key beside it")
-	p.check(c.TLS.Key == "" || c.TLS.Certificate != "", "tls.key", "needs tls.certificate beside it")
-	p.add("tls.minimum", oneOf(c.TLS.Minimum, "1.2", "1.3"))
 }
 
 const notAccount = "no name of an account: 1 to 255 bytes without spaces, control characters and ':'"

@@ -1,6 +1,10 @@
 package server
 
-import "net/url"
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+)
 
 // ParseOperation tells which operation parse makes of a method and a URL.
 func ParseOperation(method string, u *url.URL) (string, error) {
@@ -49,3 +53,6 @@ func ParseRange(s string, size int64) (start, length int64, ok bool, err error) 
 	part, ok, err := parseRange(s, size)
 	return part.start, part.length, ok, err
 }
+
+// Client is client.
+func (p Proxies) Client(r *http.Request) (netip.Addr, error) { return p.client(r) }

@@ -242,8 +242,10 @@ func optional[T any](values url.Values, key string, parse func(string) (T, error
 }
 
 // credential reads what the client presents. Authorization is never read from anywhere but its header.
-func credential(r *http.Request) (customhouse.Credential, error) {
-	c := customhouse.Credential{Client: clientAddr(r)}
+func (st *state) credential(r *http.Request) (c customhouse.Credential, err error) {
+	if c.Client, err = st.Proxies.client(r); err != nil {
+		return c, err
+	}
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return c, nil

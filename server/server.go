@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode"
@@ -21,18 +21,21 @@ import (
 // State is everything that a request is decided by. It is immutable; a new configuration is a new State.
 type State struct {
 	Gate     *gate.Gate
-	Registry *registry.Registry
-	Delete   bool     // whether content and tags can be deleted at all
-	ReadOnly bool     // whether nothing can be changed at all
-	Service  string   // the audience of tokens
-	Realm    RealmURL // how clients reach the token endpoint
-	Requests bool     // whether each request is logged, not those alone that were refused or failed
+	Registry *registry.Registry // nil: a token service alone
+	Delete   bool               // whether content and tags can be deleted at all
+	ReadOnly bool               // whether nothing can be changed at all
+	Service  string             // the audience of tokens
+	Realm    RealmURL           // how clients reach the token endpoint
+	Requests bool               // whether each request is logged, not those alone that were refused or failed
+	Proxies  Proxies            // who is believed when they tell the address of a client
 
 	Prefix  string      // what stands before /v2/ and all other paths, such as "/registry"; "" for nothing
 	Headers http.Header // added to every answer; nil for none
 	Lists   Lists       // how long lists may be
 	Checks  *Checks     // what readiness asks beside the registry; nil for nothing
 	Metrics *Metrics    // counts requests; nil for nothing
+
+	Release func() // called when no request uses the state any more; nil for nothing
 }
 
 // Lists bounds a page of a list. 0 is the usual.
@@ -42,6 +45,16 @@ type state struct {
 	State
 	log   *slog.Logger
 	ready *atomic.Bool
+
+	users    atomic.Int64 // requests, and one while it is the present state
+	released sync.Once
+}
+
+// leave ends one use of st.
+func (st *state) leave() {
+	if st.users.Add(-1) == 0 && st.Release != nil {
+		st.released.Do(st.Release)
+	}
 }
 
 // Server answers HTTP requests.
@@ -62,15 +75,37 @@ func New(st State, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// Swap makes later requests be decided by st. Those under way end as they began.
-func (s *Server) Swap(st State) { s.state.Store(&state{State: st, log: s.log, ready: &s.ready}) }
+// Swap makes later requests be decided by st. Those under way end as they began; then the state before is released.
+func (s *Server) Swap(st State) {
+	next := &state{State: st, log: s.log, ready: &s.ready}
+	next.users.Store(1)
+	if before := s.state.Swap(next); before != nil {
+		before.leave()
+	}
+}
+
+// Close releases the present state once no request uses it. It is for a server that gets no more requests.
+func (s *Server) Close() { s.state.Load().leave() }
+
+// enter returns the present state, for a request that leaves it when it ends.
+func (s *Server) enter() *state {
+	for {
+		st := s.state.Load()
+		st.users.Add(1)
+		if s.state.Load() == st {
+			return st
+		}
+		st.leave() // it was replaced meanwhile, and may be released already
+	}
+}
 
 // Drain makes readiness say no, so that a load balancer sends nothing more.
 func (s *Server) Drain() { s.ready.Store(false) }
 
 // ServeHTTP answers one request: it routes, recovers from panics and writes the access line.
 func (s *Server) ServeHTTP(inner http.ResponseWriter, r *http.Request) {
-	st := s.state.Load()
+	st := s.enter()
+	defer st.leave()
 	start := time.Now()
 	for key, values := range st.Headers {
 		inner.Header()[key] = values
@@ -148,7 +183,7 @@ var (
 
 // distribution answers a request under /v2/: parse, needs, admit, act.
 func (st *state) distribution(w *response, r *http.Request) error {
-	cred, err := credential(r)
+	cred, err := st.credential(r)
 	if err != nil {
 		return err
 	}
@@ -229,7 +264,7 @@ func (st *state) access(w *response, r *http.Request, start time.Time) {
 		return
 	}
 	attrs := append(make([]slog.Attr, 0, 12),
-		slog.String("id", w.id), slog.String("client", r.RemoteAddr), slog.String("account", w.account),
+		slog.String("id", w.id), slog.String("client", clip(st.Proxies.name(r))), slog.String("account", w.account),
 		slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path)), slog.Int("status", w.status),
 		slog.Int64("bytes", w.bytes), slog.Int64("us", time.Since(start).Microseconds()),
 		slog.String("rule", w.rule), slog.String("reason", w.reason), slog.String("agent", clip(r.UserAgent())),
@@ -253,13 +288,4 @@ func clip(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// clientAddr is where the connection comes from. No header is believed.
-func clientAddr(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap().WithZone("")
 }

@@ -20,7 +20,7 @@ const maxForm = 64 << 10
 // (https://distribution.github.io/distribution/spec/auth/).
 func (st *state) token(w *response, r *http.Request) error {
 	w.Header()["Cache-Control"] = noStore
-	cred, err := credential(r)
+	cred, err := st.credential(r)
 	if err != nil {
 		return err
 	}

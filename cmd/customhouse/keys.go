@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,9 @@ func (p parts) keys(c *config.Config) (*token.Keys, error) {
 	t := c.Token
 	file := t.Key
 	if file == "" {
+		if c.Data == "" {
+			return nil, errors.New("token.key: no key to sign tokens with, and no data folder to keep one in")
+		}
 		file = filepath.Join(c.Data, "keys", strings.ToLower(cmp.Or(t.Algorithm, string(token.ES256)))+".pem")
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return nil, err

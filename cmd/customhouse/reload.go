@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"maps"
 	"os"
 	"reflect"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -70,7 +68,7 @@ func (h *house) reload(ctx context.Context, c *config.Config) {
 // look returns, by file, what tells whether the files of a configuration have changed.
 func (h *house) look(c *config.Config) map[string]string {
 	seen := map[string]string{}
-	for _, name := range append(c.Files(), h.settings.file) {
+	for _, name := range append(c.Files(), h.role.file) {
 		if name == "" {
 			continue
 		}
@@ -91,22 +89,20 @@ func (h *house) look(c *config.Config) map[string]string {
 // apply reads the configuration and puts it into effect, but for what takes a restart: that stays as it is, and the new
 // configuration is checked together with it.
 func (h *house) apply(old *config.Config) (*config.Config, error) {
-	c, _, err := h.settings.load()
+	c, err := h.role.load()
 	if err != nil {
 		return nil, err
 	}
-	var pair *tls.Certificate
-	if c.TLS.Enabled() {
-		if pair, err = loadPair(c.TLS); err != nil {
-			return nil, err
-		}
+	tls, err := newEncryption(c.TLS, c.HTTP.HTTP2, h.tls.Load(), h.log)
+	if err != nil {
+		return nil, err
 	}
 	wanted := *c
 	c.HTTP.Debug, c.HTTP.Metrics, c.HTTP.HTTP2, c.HTTP.H2C = old.HTTP.Debug, old.HTTP.Metrics, old.HTTP.HTTP2, old.HTTP.H2C
 	c.Health = old.Health
 	c.Listen, c.Data, c.Drain, c.Log.Format, c.Storage.Reserve = old.Listen, old.Data, old.Drain, old.Log.Format, old.Storage.Reserve
-	if c.TLS.Minimum = old.TLS.Minimum; c.TLS.Enabled() != old.TLS.Enabled() {
-		c.TLS = old.TLS
+	if c.TLS.Enabled() != old.TLS.Enabled() {
+		c.TLS, tls = old.TLS, h.tls.Load()
 	}
 	if err := c.Validate(); err != nil { // what is new has to go together with what stays
 		return nil, err
@@ -115,40 +111,15 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if pair != nil && h.certs != nil {
-		h.certs.pair.Store(pair)
-	}
+	h.tls.Store(tls)
 	h.server.Swap(state)
-	h.level.Set(c.Log.Threshold())
-	if wanted.Listen != c.Listen || wanted.Data != c.Data || wanted.TLS != c.TLS || wanted.Drain != c.Drain ||
+	if h.role.registry {
+		h.level.Set(c.Log.Threshold())
+	}
+	if wanted.Listen != c.Listen || wanted.Data != c.Data || wanted.TLS.Enabled() != c.TLS.Enabled() || wanted.Drain != c.Drain ||
 		wanted.Log.Format != c.Log.Format || wanted.Storage.Reserve != c.Storage.Reserve ||
 		!reflect.DeepEqual(wanted.HTTP, c.HTTP) || !reflect.DeepEqual(wanted.Health, c.Health) {
-		h.log.Warn("listen, data, drain, http2, h2c, debug, metrics, health, tls on or off, tls.minimum, log.format and storage.reserve change with a restart only")
+		h.log.Warn("listen, data, drain, http2, h2c, debug, metrics, health, tls on or off, log.format and storage.reserve change with a restart only")
 	}
 	return c, nil
 }
-
-// certificates is the TLS certificate that holds.
-type certificates struct {
-	pair atomic.Pointer[tls.Certificate]
-}
-
-func newCertificates(t config.TLS) (*certificates, error) {
-	pair, err := loadPair(t)
-	if err != nil {
-		return nil, err
-	}
-	c := &certificates{}
-	c.pair.Store(pair)
-	return c, nil
-}
-
-func loadPair(t config.TLS) (*tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
-	if err != nil {
-		return nil, fmt.Errorf("load the certificate %s: %w", t.Certificate, err)
-	}
-	return &pair, nil
-}
-
-func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.pair.Load(), nil }

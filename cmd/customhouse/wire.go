@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -12,7 +14,6 @@ import (
 
 	"customhouse"
 	"customhouse/authn"
-	"customhouse/blob"
 	"customhouse/config"
 	"customhouse/gate"
 	"customhouse/index"
@@ -24,20 +25,21 @@ import (
 // parts are the components that configurations are applied to.
 type parts struct {
 	log       *slog.Logger
-	index     *index.DB
+	index     *index.DB // nil without a data folder
 	passwords *authn.Passwords
-	base      *registry.Registry
+	base      *registry.Registry            // nil for a token service alone
 	last      *atomic.Pointer[server.State] // the state built last
 	remotes   map[string]*token.Remote      // key sets of others, by URL
 	metrics   *server.Metrics
 	checks    *server.Checks
+	ends      *ends // of what is being built
 }
 
-func newParts(log *slog.Logger, db *index.DB, store blob.Store, health config.Health) parts {
+func newParts(log *slog.Logger, db *index.DB, health config.Health) parts {
 	return parts{
 		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
 		remotes: map[string]*token.Remote{}, metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
-		base: registry.New(db, store, registry.Options{Log: log}), last: &atomic.Pointer[server.State]{},
+		last: &atomic.Pointer[server.State]{}, ends: &ends{},
 	}
 }
 
@@ -45,7 +47,13 @@ func newParts(log *slog.Logger, db *index.DB, store blob.Store, health config.He
 func (p parts) current() *registry.Registry { return p.last.Load().Registry }
 
 // build makes all that a configuration asks for, or nothing.
-func (p parts) build(c *config.Config) (server.State, error) {
+func (p parts) build(c *config.Config) (st server.State, err error) {
+	p.ends = &ends{}
+	defer func() {
+		if err != nil {
+			p.ends.end()
+		}
+	}()
 	g, err := p.gate(c)
 	if err != nil {
 		return server.State{}, err
@@ -55,24 +63,43 @@ func (p parts) build(c *config.Config) (server.State, error) {
 		return server.State{}, err
 	}
 	service := announce(c, &realm)
-	foreign, err := foreignURL(c.Storage.ForeignURLs)
-	if err != nil {
-		return server.State{}, err
+	st = server.State{
+		Gate: g, Service: service, Realm: realm, Proxies: proxiesOf(c), Requests: c.Log.Requests,
+		Prefix: c.HTTP.Prefix, Headers: c.HTTP.Header(), Lists: server.Lists{Catalog: c.HTTP.CatalogPage, Tags: c.HTTP.TagsPage},
+		Metrics: p.metrics, Checks: p.checks, Release: p.ends.end,
 	}
-	st := server.State{
-		Gate: g,
-		Registry: p.base.With(registry.Options{
+	if p.base != nil {
+		foreign, err := foreignURL(c.Storage.ForeignURLs)
+		if err != nil {
+			return server.State{}, err
+		}
+		st.Delete, st.ReadOnly = c.Storage.Delete, c.Storage.ReadOnly
+		st.Registry = p.base.With(registry.Options{
 			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, ForeignURL: foreign,
 			Platforms: platforms(c.Storage.Platforms), MaxBlobSize: int64(c.Storage.MaxBlobSize),
 			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
 			ScrubInterval: c.Storage.ScrubInterval, Log: p.log,
-		}),
-		Delete: c.Storage.Delete, ReadOnly: c.Storage.ReadOnly, Service: service, Realm: realm, Requests: c.Log.Requests,
-		Prefix: c.HTTP.Prefix, Headers: c.HTTP.Header(), Lists: server.Lists{Catalog: c.HTTP.CatalogPage, Tags: c.HTTP.TagsPage},
-		Metrics: p.metrics, Checks: p.checks,
+		})
 	}
 	p.last.Store(&st)
 	return st, nil
+}
+
+// ends are the components that are closed when nobody uses any more what was built from one configuration.
+type ends struct{ all []io.Closer }
+
+// close makes component, if it is an io.Closer, be closed at the end.
+func (e *ends) close(component any) {
+	if c, ok := component.(io.Closer); ok {
+		e.all = append(e.all, c)
+	}
+}
+
+// end closes all of them, the latest first.
+func (e *ends) end() {
+	for _, c := range slices.Backward(e.all) {
+		_ = c.Close() // there is nothing left to be done about it
+	}
 }
 
 // gate builds the gate of a configuration. What the last one had verified is carried over.
@@ -100,10 +127,14 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	if last := p.last.Load(); last != nil {
 		previous = last.Gate
 	}
+	var refresh gate.RefreshStore // none without a data folder: there is nothing to remember them in
+	if p.index != nil {
+		refresh = p.index
+	}
 	return gate.New(gate.Options{
 		Chain: chain, Policy: authorizer, Issuer: c.Token.Issuer, Service: c.Token.Service,
 		Services: c.Token.Services, Keys: keys, Trust: trust,
-		AccessTTL: c.Token.Expiration, Refresh: p.index, RefreshTTL: c.Token.RefreshExpiration,
+		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
 		Log:    p.log, Previous: previous,
@@ -123,6 +154,7 @@ func (p parts) chain(c *config.Config) (*authn.Chain, error) {
 			return nil, fmt.Errorf("auth.%s: %w", source, err)
 		}
 		if member != nil {
+			p.ends.close(member)
 			members = append(members, member)
 		}
 	}
@@ -156,7 +188,7 @@ func (p parts) htpasswd(c *config.Config) (authn.Authenticator, error) {
 }
 
 func (p parts) accounts(c *config.Config) (authn.Authenticator, error) {
-	if !c.Auth.Accounts {
+	if !c.Auth.Accounts || p.index == nil {
 		return nil, nil
 	}
 	return authn.NewAccounts(p.index, p.passwords, authn.AccountsOptions{}), nil
@@ -198,6 +230,15 @@ func foreignURL(f config.ForeignURLs) (func(string) bool, error) {
 		found := func(r *regexp.Regexp) bool { return r.MatchString(url) }
 		return (len(allow) == 0 || slices.ContainsFunc(allow, found)) && !slices.ContainsFunc(deny, found)
 	}, err
+}
+
+// proxiesOf tells whose word is taken for the address of a client.
+func proxiesOf(c *config.Config) server.Proxies {
+	p := server.Proxies{Header: c.RealIP.Header, Position: c.RealIP.Position}
+	for _, trusted := range c.TrustedProxies {
+		p.Trusted = append(p.Trusted, netip.Prefix(trusted))
+	}
+	return p
 }
 
 // realmOf tells by which names the registry is known.

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"reflect"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
+	"golang.org/x/sys/unix"
+
+	"customhouse/config"
+)
+
+// listen opens the address of a configuration, which is one of the network or a socket in the file system.
+func listen(ctx context.Context, c *config.Config) (net.Listener, error) {
+	path := c.Socket()
+	if path == "" {
+		return (&net.ListenConfig{Control: dropStalled}).Listen(ctx, "tcp", c.Listen)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o666); err != nil { // its folder decides who can connect
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// removeStale removes a socket that nobody listens on any more, and nothing else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s is there and is no socket", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("somebody listens on %s already", path)
+	}
+	return os.Remove(path)
+}
+
+// stalledTime is how long a client may take nothing of what is sent to it.
+const stalledTime = time.Minute
+
+// dropStalled makes the kernel end connections whose client takes nothing: sendfile does not come back to tell of
+// progress (tcp(7), TCP_USER_TIMEOUT). Connections inherit it from the listener.
+func dropStalled(_, _ string, c syscall.RawConn) error {
+	var err error
+	return errors.Join(c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stalledTime.Milliseconds()))
+	}), err)
+}
+
+// encryption is how connections are encrypted: everything that a reload exchanges.
+type encryption struct {
+	section config.TLS
+	config  *tls.Config
+	manager *autocert.Manager // nil: the certificate is a file
+}
+
+// renewBefore is a third of the shortest life that certificates of public authorities are about to have.
+const renewBefore = 15 * 24 * time.Hour
+
+// newEncryption returns the encryption of a section, nil for none. What the one before has got by ACME is kept as long as
+// that section stays the same.
+func newEncryption(t config.TLS, http2 bool, before *encryption, log *slog.Logger) (*encryption, error) {
+	if !t.Enabled() {
+		return nil, nil
+	}
+	e := &encryption{section: t, config: &tls.Config{
+		MinVersion: t.MinVersion(), CipherSuites: t.CipherSuiteIDs(), CurvePreferences: t.CurveIDs(), NextProtos: []string{"http/1.1"},
+	}}
+	if http2 {
+		e.config.NextProtos = []string{"h2", "http/1.1"}
+	}
+	if !t.ACME.Enabled() {
+		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("load the certificate %s: %w", t.Certificate, err)
+		}
+		if now := time.Now(); now.After(pair.Leaf.NotAfter) {
+			log.Warn("the certificate has expired; clients will refuse it", "file", t.Certificate, "expired", pair.Leaf.NotAfter)
+		}
+		e.config.Certificates = []tls.Certificate{pair}
+		return e, nil
+	}
+	if before != nil && before.manager != nil && reflect.DeepEqual(before.section.ACME, t.ACME) {
+		e.manager = before.manager
+	} else {
+		var err error
+		if e.manager, err = newManager(t.ACME); err != nil {
+			return nil, err
+		}
+	}
+	e.config.GetCertificate = e.manager.GetCertificate
+	e.config.NextProtos = append(e.config.NextProtos, acme.ALPNProto) // by which the authority sees that the host is ours
+	return e, nil
+}
+
+// newManager returns who gets certificates by ACME.
+func newManager(a config.ACME) (*autocert.Manager, error) {
+	info, err := os.Stat(a.Cache)
+	if err == nil && !info.IsDir() {
+		err = errors.New("no folder")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tls.acme.cache: %w", err)
+	}
+	m := &autocert.Manager{
+		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(a.Cache), HostPolicy: autocert.HostWhitelist(a.Hosts...),
+		Email: a.Email, RenewBefore: renewBefore, Client: &acme.Client{DirectoryURL: a.Directory},
+	}
+	if a.CA != "" {
+		pem, err := os.ReadFile(a.CA)
+		if err != nil {
+			return nil, fmt.Errorf("tls.acme.ca: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls.acme.ca: no certificate in %s", a.CA)
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+		m.Client.HTTPClient = &http.Client{Transport: transport}
+	}
+	return m, nil
+}
