@@ -121,10 +121,12 @@ func TestS61_WebhookMisbehaves(t *testing.T) {
 		want     string
 		attempts int64
 	}{
-		"201":            {status(201), "status 201", 1},
-		"204":            {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "status 204", 1},
-		"302":            {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "status 302", 1},
-		"307":            {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, "status 307", 1},
+		"201": {status(201), "status 201", 1},
+		"204": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "status 204", 1},
+		"302": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "status 302", 1},
+		"307": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "status 307", 1},
 		"401":            {status(401), "status 401", 1},
 		"500":            {status(500), "status 500", 1},
 		"502":            {status(502), "status 502", 3},
