@@ -136,3 +136,22 @@ func BenchmarkWebhook(b *testing.B) {
 	})
 	eight(b, newWebhook(b, url, program.WebhookOptions{Secret: "a secret that both know"}))
 }
+
+// BenchmarkPlugin asks the examples.
+func BenchmarkPlugin(b *testing.B) {
+	for name, path := range map[string]func() string{
+		"c":  func() string { return "../examples/plugin/plugin.wasm" },
+		"go": func() string { return goPlugin(b) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			p := newPlugin(b, path(), program.PluginOptions{Environment: map[string]string{"CICD_SECRET": "secret"}})
+			b.ResetTimer()
+			for b.Loop() {
+				if answer, err := p.Ask(b.Context(), login("cicd", "secret")); err != nil || answer.Result != program.Allow {
+					b.Fatalf("Ask = %v, %v", answer, err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "questions/s")
+		})
+	}
+}
