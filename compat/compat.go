@@ -26,6 +26,9 @@ type Options struct {
 	// Lenient makes warnings of unknown and duplicate keys, which the other program ignores.
 	Lenient bool
 
+	// Env is the environment, as KEY=value, for programs that take part of their configuration from there.
+	Env []string
+
 	// Dir is the folder that relative paths are relative to. Empty is the working directory.
 	Dir string
 }
@@ -65,14 +68,20 @@ func Load(path string, o Options) (*config.Config, []Warning, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if format == dockerAuthFormat {
+	switch format {
+	case dockerAuthFormat:
 		return dockerAuthFrom(path, data, o, true)
+	case distributionFormat:
+		return distributionFrom(path, data, o, true)
 	}
-	return nil, nil, config.Errors{{File: path, Message: "no configuration of a program that is known here, which are: " + dockerAuthFormat}}
+	return nil, nil, config.Errors{{File: path, Message: "no configuration of a program that is known here, which are: " + dockerAuthFormat + ", " + distributionFormat}}
 }
 
 // Programs whose files are known.
-const dockerAuthFormat = "docker_auth"
+const (
+	dockerAuthFormat   = "docker_auth"
+	distributionFormat = "distribution"
+)
 
 // formatOf tells whose configuration data is, "" if nobody's. The error is config.Errors.
 func formatOf(name string, data []byte) (string, error) {
@@ -80,6 +89,9 @@ func formatOf(name string, data []byte) (string, error) {
 		Server yaml.Node `yaml:"server"`
 		ACL    yaml.Node `yaml:"acl"`
 		Users  yaml.Node `yaml:"users"`
+
+		Version yaml.Node `yaml:"version"`
+		Storage yaml.Node `yaml:"storage"`
 	}
 	f, err := config.ParseForeign(name, data, &signs, config.ForeignOptions{Lenient: true})
 	if err != nil {
@@ -87,6 +99,9 @@ func formatOf(name string, data []byte) (string, error) {
 	}
 	if f.Has("server") || f.Has("acl") || f.Has("users") {
 		return dockerAuthFormat, nil
+	}
+	if f.Has("version") || f.Has("storage") {
+		return distributionFormat, nil
 	}
 	return "", nil
 }

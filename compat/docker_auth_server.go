@@ -18,16 +18,6 @@ func (t *dockerTranslation) server() {
 	t.tlsVersion(s.TLSMinimum)
 }
 
-// pair checks that a certificate has its key and the other way round.
-func (t *dockerTranslation) pair(section, certificate, key string) {
-	if certificate != "" && key == "" {
-		t.wrong(section+".certificate", "needs "+section+".key beside it")
-	}
-	if key != "" && certificate == "" {
-		t.wrong(section+".key", "needs "+section+".certificate beside it")
-	}
-}
-
 // tlsVersions are the names that docker_auth has for versions of TLS.
 var tlsVersions = map[string]uint16{
 	"SSL30": 0x0300, "TLS10": tls.VersionTLS10, "TLS11": tls.VersionTLS11, "TLS12": tls.VersionTLS12, "TLS13": tls.VersionTLS13,

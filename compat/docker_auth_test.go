@@ -1,92 +1,17 @@
 package compat_test
 
 import (
-	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	"customhouse/compat"
 	"customhouse/config"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// A golden file holds auth.yml, a configuration of docker_auth, and what is made of it: customhouse.yml, or else errors; and
-// the warnings, if there are any. The first word of its comment may be lenient.
+// A golden file holds auth.yml, a configuration of docker_auth, and what is made of it.
 func TestDockerAuth(t *testing.T) {
-	archives, err := filepath.Glob("testdata/docker_auth/*.txtar")
-	if err != nil || len(archives) == 0 {
-		t.Fatalf("no files in testdata/docker_auth: %v", err)
-	}
-	for _, path := range archives {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			in := slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "auth.yml" })
-			if in < 0 {
-				t.Fatal("no auth.yml")
-			}
-			got := &txtar.Archive{Comment: a.Comment, Files: a.Files[in : in+1]}
-			add := func(name, text string) {
-				if text != "" {
-					got.Files = append(got.Files, txtar.File{Name: name, Data: []byte(text)})
-				}
-			}
-			o := compat.Options{Dir: "/srv", Lenient: strings.HasPrefix(string(a.Comment), "lenient")}
-			c, warnings, err := compat.ParseDockerAuth("auth.yml", a.Files[in].Data, o)
-			switch {
-			case err == nil:
-				add("customhouse.yml", native(t, c))
-			case errors.As(err, new(config.Errors)):
-				add("errors", err.Error()+"\n")
-			default:
-				t.Fatalf("ParseDockerAuth = %v, want Errors", err)
-			}
-			var lines strings.Builder
-			for _, w := range warnings {
-				fmt.Fprintln(&lines, w)
-			}
-			add("warnings", lines.String())
-			if text := string(txtar.Format(&txtar.Archive{Files: got.Files[1:]})); strings.Contains(text, "hunter2") && !strings.Contains(text, "-- customhouse.yml --") {
-				t.Errorf("a password is in a message:\n%s", text)
-			}
-			if *update {
-				if err := os.WriteFile(path, txtar.Format(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(txtar.Format(a)), string(txtar.Format(got))); diff != "" {
-				t.Errorf("differs (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-// native returns c as a customhouse.yml, which is read as c.
-func native(t *testing.T, c *config.Config) string {
-	t.Helper()
-	text, err := c.YAML()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := config.Parse("customhouse.yml", text)
-	if err != nil {
-		t.Fatalf("Parse = %v, want nil for\n%s", err, text)
-	}
-	if diff := cmp.Diff(c, again, cmpopts.IgnoreFields(config.Default().Rules[0], "Source")); diff != "" {
-		t.Errorf("what is written is read as another (-translated +read):\n%s\n%s", diff, text)
-	}
-	return string(text)
+	golden(t, "docker_auth", "auth.yml", func(data []byte, o compat.Options, _ *txtar.Archive) (*config.Config, []compat.Warning, error) {
+		return compat.ParseDockerAuth("auth.yml", data, o)
+	})
 }

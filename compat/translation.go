@@ -114,13 +114,19 @@ func (t *translation) path(key, file string) string {
 	if file == "" {
 		return ""
 	}
-	if !filepath.IsAbs(file) {
-		file = filepath.Join(t.dir, file)
-	}
+	file = t.absolute(file)
 	if t.checkFiles {
 		t.wrong(key, config.Readable(file))
 	}
 	return file
+}
+
+// absolute returns path, relative to the folder that the other program would have been started in.
+func (t *translation) absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(t.dir, path)
 }
 
 // duration returns a duration, or its default where the file has none or 0.
@@ -129,4 +135,14 @@ func (t *translation) duration(key string, d duration, byDefault time.Duration) 
 		t.warn(key, "a number without a unit is nanoseconds: %v; write 10s, 5m or 1h", d.Duration)
 	}
 	return cmp.Or(d.Duration, byDefault)
+}
+
+// pair checks that a certificate has its key and the other way round.
+func (t *translation) pair(section, certificate, key string) {
+	if certificate != "" && key == "" {
+		t.wrong(section+".certificate", "needs "+section+".key beside it")
+	}
+	if key != "" && certificate == "" {
+		t.wrong(section+".key", "needs "+section+".certificate beside it")
+	}
 }

@@ -25,6 +25,9 @@ type ForeignOptions struct {
 	// Unknown says what is wrong with an unknown key of a section; near is the key that was likely meant, or "". Its "" leaves
 	// that to the decoder, as nil does always.
 	Unknown func(section, name, near string) string
+
+	// Edit changes what the file says before it is read; nil changes nothing. What it adds stands on line 0.
+	Edit func(root *yaml.Node)
 }
 
 // ParseForeign fills v, a pointer to a struct whose fields name their keys in yaml tags, from data, the content of a file
@@ -34,6 +37,9 @@ func ParseForeign(name string, data []byte, v any, o ForeignOptions) (*Foreign, 
 	root, err := tree(name, data, "nothing is configured here")
 	if err != nil {
 		return nil, err
+	}
+	if o.Edit != nil {
+		o.Edit(root)
 	}
 	d := newDecoder(name)
 	d.foreign = &o

@@ -112,6 +112,9 @@ func (c *Config) paths() map[string]*string {
 		"tls.acme.cache":    &c.TLS.ACME.Cache,
 		"tls.acme.ca":       &c.TLS.ACME.CA,
 	}
+	for i := range c.TLS.ClientCAs {
+		paths[fmt.Sprintf("tls.client_cas[%d]", i)] = &c.TLS.ClientCAs[i]
+	}
 	for i := range c.Token.Trust {
 		t, key := &c.Token.Trust[i], fmt.Sprintf("token.trust[%d]", i)
 		paths[key+".certificates"], paths[key+".jwks"] = &t.Certificates, &t.JWKS

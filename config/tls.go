@@ -24,6 +24,13 @@ type TLS struct {
 	// The curves of the key exchange, the preferred first: X25519MLKEM768, X25519, P256, P384, P521. Empty is Go's choice.
 	Curves []string `yaml:"curves"`
 
+	// PEM files with the certificates of authorities whose certificates clients may show.
+	ClientCAs []string `yaml:"client_cas"`
+
+	// Whether clients have to show a certificate of client_cas: require refuses the connection of one that does not,
+	// verify of one that shows another, request of none, and leaves what is shown aside. Empty asks for none.
+	ClientAuth string `yaml:"client_auth"`
+
 	// Certificates from Let's Encrypt or another authority that speaks ACME, in place of certificate and key.
 	ACME ACME `yaml:"acme"`
 }
@@ -86,8 +93,26 @@ var curves = map[string]tls.CurveID{
 	"X25519MLKEM768": tls.X25519MLKEM768, "X25519": tls.X25519, "P256": tls.CurveP256, "P384": tls.CurveP384, "P521": tls.CurveP521,
 }
 
+// ClientAuthType returns ClientAuth as crypto/tls spells it.
+func (t TLS) ClientAuthType() tls.ClientAuthType {
+	switch t.ClientAuth {
+	case "request":
+		return tls.RequestClientCert
+	case "verify":
+		return tls.VerifyClientCertIfGiven
+	case "require":
+		return tls.RequireAndVerifyClientCert
+	}
+	return tls.NoClientCert
+}
+
 func (c *Config) checkTLS(p *problems) {
 	t := c.TLS
+	p.add("tls.client_auth", oneOf(t.ClientAuth, "", "request", "verify", "require"))
+	verifies := t.ClientAuth == "verify" || t.ClientAuth == "require"
+	p.check(!verifies || len(t.ClientCAs) > 0, "tls.client_cas", "missing: without authorities no certificate can be checked")
+	p.check(len(t.ClientCAs) == 0 || verifies, "tls.client_auth", "want verify or require: client_cas has no effect otherwise")
+	p.check(t.ClientAuth == "" || t.Enabled(), "tls.client_auth", "has no effect without TLS")
 	p.check(t.Certificate == "" || t.Key != "", "tls.certificate", "needs tls.key beside it")
 	p.check(t.Key == "" || t.Certificate != "", "tls.key", "needs tls.certificate beside it")
 	p.add("tls.minimum", oneOf(t.Minimum, "1.2", "1.3"))

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -25,9 +26,17 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:])
+	code := run(ctx, commandLine(os.Args))
 	stop()
 	os.Exit(code)
+}
+
+// commandLine is what follows the program's name. A program that is called registry is CNCF distribution's.
+func commandLine(args []string) []string {
+	if len(args) > 0 && filepath.Base(args[0]) == "registry" {
+		return append([]string{"registry"}, args[1:]...)
+	}
+	return args[min(1, len(args)):]
 }
 
 // run executes a command line and returns its exit code. ctx ends with SIGINT or SIGTERM.
@@ -52,7 +61,7 @@ Start one on this machine and log in with the command it prints:
 			understood = true
 			return nil
 		},
-	}, serveCommand(), authCommand(), configCommand(), policyCommand(), userCommand(), hashCommand(), versionCommand())
+	}, serveCommand(), authCommand(), registryCommand(), configCommand(), policyCommand(), userCommand(), hashCommand(), versionCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetArgs(args)
 
@@ -65,6 +74,9 @@ Start one on this machine and log in with the command it prints:
 		return exitUsage
 	}
 	printError(os.Stderr, err)
+	if own := (exit{}); errors.As(err, &own) {
+		return own.code
+	}
 	return exitFailure
 }
 
@@ -96,6 +108,27 @@ func takes(n int) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// takesUpTo checks that a command gets no more than n arguments.
+func takesUpTo(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
+			return fmt.Errorf("want `%s`", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// exit is an error with an exit code of its own.
+type exit struct {
+	error
+	code int
+}
+
+func (e exit) Unwrap() error { return e.error }
+
+// withExit returns err with an exit code in place of exitFailure.
+func withExit(code int, err error) error { return exit{err, code} }
 
 // hinted is an error with a hint at what to do about it.
 type hinted struct {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -22,8 +23,12 @@ import (
 	"customhouse/config"
 )
 
-// listen opens the address of a configuration, which is one of the network or a socket in the file system.
+// listen opens the address of a configuration, which is one of the network or a socket in the file system. Where a
+// service manager hands over a socket, that is the address.
 func listen(ctx context.Context, c *config.Config) (net.Listener, error) {
+	if l, err := handedOver(os.Getenv); l != nil || err != nil {
+		return l, err
+	}
 	path := c.Socket()
 	if path == "" {
 		return (&net.ListenConfig{Control: dropStalled}).Listen(ctx, "tcp", c.Listen)
@@ -37,6 +42,25 @@ func listen(ctx context.Context, c *config.Config) (net.Listener, error) {
 	}
 	if err := os.Chmod(path, 0o666); err != nil { // its folder decides who can connect
 		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// handedOver returns the socket that whoever started the process hands over to it, nil if there is none
+// (sd_listen_fds(3)).
+func handedOver(getenv func(string) string) (net.Listener, error) {
+	if getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	if n := getenv("LISTEN_FDS"); n != "1" {
+		return nil, fmt.Errorf("%s sockets are handed over (LISTEN_FDS); one is wanted", n)
+	}
+	const first = 3
+	f := os.NewFile(first, "socket of the service manager")
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("the socket that is handed over: %w", err)
 	}
 	return l, nil
 }
@@ -95,6 +119,18 @@ func newEncryption(t config.TLS, http2 bool, before *encryption, log *slog.Logge
 	}}
 	if http2 {
 		e.config.NextProtos = []string{"h2", "http/1.1"}
+	}
+	if e.config.ClientAuth = t.ClientAuthType(); len(t.ClientCAs) > 0 {
+		e.config.ClientCAs = x509.NewCertPool()
+	}
+	for _, file := range t.ClientCAs {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("tls.client_cas: %w", err)
+		}
+		if !e.config.ClientCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls.client_cas: no certificate in %s", file)
+		}
 	}
 	if !t.ACME.Enabled() {
 		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
