@@ -73,14 +73,17 @@ func NewChain(passwords *Passwords, members ...Authenticator) (*Chain, error) {
 }
 
 // Authenticate returns the identity that the first member to know the account vouches for. When a member cannot tell,
-// those after it are still asked for the accounts that they know; its error is returned if none knows the account. The
-// errors are those of an Authenticator.
+// those after it are still asked for the accounts that they know; its error is returned if none knows the account. An
+// empty password is good for open users (see NewStatic) and nobody else. The errors are those of an Authenticator.
 func (c *Chain) Authenticate(ctx context.Context, cred customhouse.Credential) (customhouse.Identity, error) {
 	if _, err := customhouse.ParseAccount(cred.Account); err != nil || cred.Scheme != customhouse.Basic {
 		return customhouse.Identity{}, ErrUnknownUser
 	}
 	var outage error
 	for _, m := range c.members {
+		if _, open := m.(*Static); cred.Secret == "" && !open {
+			continue // nobody else is asked about no password: a directory takes one for anonymous, a program for its own
+		}
 		id, err := m.Authenticate(ctx, cred)
 		switch {
 		case err == nil, errors.Is(err, ErrWrongPassword), errors.Is(err, ErrBusy):

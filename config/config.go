@@ -104,7 +104,7 @@ type Auth struct {
 	// leaves out follow in the order of the default.
 	Order []Source `yaml:"order"`
 
-	// Accounts that are kept in this file, by name.
+	// Accounts that are kept in this file, by name. "" is who comes without a credential: it has labels at most.
 	Users map[string]User `yaml:"users"`
 
 	// An htpasswd file with bcrypt hashes. It is read again when it changes.
@@ -117,7 +117,10 @@ type Auth struct {
 // User is an account of the section auth.users.
 type User struct {
 	// The bcrypt hash of the password, as customhouse hash prints it.
-	Password customhouse.Secret `yaml:"password" jsonschema:"required"`
+	Password customhouse.Secret `yaml:"password"`
+
+	// Whether any password is right, and none too. It takes the place of a password.
+	AnyPassword bool `yaml:"any_password"`
 
 	// Facts about the account that rules may ask for, such as group: [ci].
 	Labels map[string][]string `yaml:"labels"`

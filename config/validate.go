@@ -78,14 +78,21 @@ const notAccount = "no name of an account: 1 to 255 bytes without spaces, contro
 
 func (c *Config) checkAuth(p *problems) {
 	for _, name := range slices.Sorted(maps.Keys(c.Auth.Users)) {
-		key := join("auth.users", name)
+		key, u := join("auth.users", name), c.Auth.Users[name]
+		if name == "" {
+			p.check(u.Password == "" && !u.AnyPassword, key, "is who comes without a credential and has no password; remove it, or name the account")
+			p.check(c.Auth.Anonymous, key, "has no effect with auth.anonymous: false")
+			continue
+		}
 		if _, err := customhouse.ParseAccount(name); err != nil {
 			p.add(key, notAccount)
 		}
-		switch password := c.Auth.Users[name].Password; {
-		case password == "":
+		switch {
+		case u.AnyPassword:
+			p.check(u.Password == "", key+".password", "has no effect with any_password; remove one of them")
+		case u.Password == "":
 			p.add(key+".password", "missing; `customhouse hash` prints one")
-		case !isBcrypt(string(password)):
+		case !isBcrypt(string(u.Password)):
 			p.add(key+".password", "not a bcrypt hash; `customhouse hash` makes one of a password")
 		}
 	}

@@ -56,14 +56,17 @@ type Options struct {
 	Keys      *token.Keys   // mandatory
 	AccessTTL time.Duration // of access tokens; 0 is DefaultAccessTTL, less than MinAccessTTL an error
 
+	AnswerInFull bool // tokens list each scope as it was asked for, with what is allowed of it, be it nothing
+
 	Trust []Trust // issuers of others whose tokens open this registry, too
 
 	Refresh    RefreshStore  // where refresh tokens are kept; nil issues none
 	RefreshTTL time.Duration // of refresh tokens; 0 is DefaultRefreshTTL
 
-	NoAnonymous bool          // refuse whoever has no account, whatever the policy says
-	AllowBasic  bool          // also accept passwords, not tokens alone, with registry requests
-	LoginTTL    time.Duration // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
+	Anonymous   customhouse.Identity // whoever has no account: labels, if rules ask for them
+	NoAnonymous bool                 // refuse whoever has no account, whatever the policy says
+	AllowBasic  bool                 // also accept passwords, not tokens alone, with registry requests
+	LoginTTL    time.Duration        // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
 	Limits      Limits
 
 	Log *slog.Logger     // told what is no answer to anybody; nil is silent
@@ -106,6 +109,8 @@ type Gate struct {
 	accessTTL   time.Duration
 	refresh     RefreshStore
 	refreshTTL  time.Duration
+	inFull      bool
+	anonymous   customhouse.Identity
 	noAnonymous bool
 	allowBasic  bool
 	log         *slog.Logger
@@ -119,6 +124,7 @@ type Gate struct {
 // New returns a gate with these settings.
 func New(o Options) (*Gate, error) {
 	g := &Gate{
+		anonymous: o.Anonymous, inFull: o.AnswerInFull,
 		off: o.Off, chain: o.Chain, policy: o.Policy, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
 		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, log: o.Log, now: o.Now,
 	}
@@ -156,6 +162,8 @@ func New(o Options) (*Gate, error) {
 		return nil, fmt.Errorf("access tokens live for %v; clients need at least %v", g.accessTTL, MinAccessTTL)
 	case g.refreshTTL < g.accessTTL:
 		return nil, errors.New("refresh tokens live shorter than access tokens")
+	case g.anonymous.Account != "":
+		return nil, errors.New("anonymous has an account")
 	case o.Limits.PerAccount < 0 || o.Limits.PerClient < 0:
 		return nil, errors.New("a limit of failed logins is negative")
 	}

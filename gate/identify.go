@@ -22,6 +22,7 @@ func (g *Gate) identify(ctx context.Context, cred customhouse.Credential) (calle
 	var err error
 	switch cred.Scheme {
 	case customhouse.None:
+		c.identity = g.anonymous
 	case customhouse.Basic:
 		if !g.allowBasic {
 			return caller{}, errNoBasic

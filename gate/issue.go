@@ -93,8 +93,8 @@ const (
 	maxService    = 255 // bytes
 )
 
-// Issue returns a token for what was asked for, as far as the policy allows it: a scope that is not allowed is left out
-// and is no error. Without a credential the token is anonymous.
+// Issue returns a token for what was asked for, as far as the policy allows it: a scope that is not allowed is left out,
+// or stays without actions (Options.AnswerInFull), and is no error. Without a credential the token is anonymous.
 //
 // The error is an *OAuthError when the request is wrong, and a *Refusal when the account or password is, when there
 // were too many of them, or when it cannot be told. The refusal has no challenge: that of the token endpoint is Basic.
@@ -123,7 +123,7 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 	t.Access = scopes
 	for _, service := range services { // a token that opens several carries what is allowed at each
 		c := caller{identity: t.Identity, client: r.Credential.Client, service: service}
-		if t.Access, err = g.subset(ctx, &c, t.Access); err != nil {
+		if t.Access, err = g.answer(ctx, &c, t.Access); err != nil {
 			return Token{}, g.unavailable(&Grant{ID: t.ID, Identity: t.Identity}, err)
 		}
 	}
@@ -131,10 +131,12 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 	claims := token.Claims{
 		Subject: t.Identity.Account, Audience: services, Access: t.Access,
 		IssuedAt: t.IssuedAt, NotBefore: t.IssuedAt.Add(-notBefore), Expires: t.IssuedAt.Add(t.ExpiresIn),
-		Method: t.Identity.Method, Stamp: t.Identity.Stamp,
 	}
-	if !g.chain.CanLookUp(claims.Method) { // else the present ones are asked for with each request
-		claims.Labels = t.Identity.Labels
+	if !g.inFull { // another registry has no use for what follows
+		claims.Method, claims.Stamp = t.Identity.Method, t.Identity.Stamp
+		if !g.chain.CanLookUp(claims.Method) { // else the present ones are asked for with each request
+			claims.Labels = t.Identity.Labels
+		}
 	}
 	text, err := g.authority.Sign(claims)
 	if err != nil {
@@ -237,7 +239,7 @@ func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest, services []st
 		if g.noAnonymous {
 			return customhouse.Identity{}, errNoAccount
 		}
-		return customhouse.Identity{}, nil
+		return g.anonymous, nil
 	case customhouse.Basic:
 		if r.Account != "" && r.Account != r.Credential.Account {
 			return customhouse.Identity{}, fmt.Errorf("%w: account and credential name two accounts", authn.ErrWrongPassword)
@@ -245,6 +247,36 @@ func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest, services []st
 		return g.login(ctx, r.Credential)
 	}
 	return customhouse.Identity{}, &OAuthError{Code: InvalidRequest, Description: "a token cannot be had for a token; use name and password"}
+}
+
+// answer returns what a token says about scopes.
+func (g *Gate) answer(ctx context.Context, c *caller, scopes []customhouse.Access) ([]customhouse.Access, error) {
+	if g.inFull {
+		return g.inPlace(ctx, c, scopes)
+	}
+	return g.subset(ctx, c, scopes)
+}
+
+// inPlace returns each of scopes with what the policy allows of it. The error is that of an outage.
+func (g *Gate) inPlace(ctx context.Context, c *caller, scopes []customhouse.Access) ([]customhouse.Access, error) {
+	answers := make([]customhouse.Access, len(scopes))
+	for i, s := range scopes {
+		asked := s.Actions
+		s.Actions = []customhouse.Action{}
+		if len(asked) > 0 {
+			decisions, err := g.decide(ctx, c, s.Type, s.Name, asked)
+			if err != nil {
+				return nil, err
+			}
+			for j, d := range decisions {
+				if d.Allowed {
+					s.Actions = append(s.Actions, asked[j])
+				}
+			}
+		}
+		answers[i] = s
+	}
+	return answers, nil
 }
 
 // subset returns what of scopes the policy allows, each resource once. "*" on a repository asks for everything that

@@ -21,7 +21,7 @@ import (
 // State is everything that a request is decided by. It is immutable; a new configuration is a new State.
 type State struct {
 	Gate     *gate.Gate
-	Registry *registry.Registry // nil: a token service alone
+	Registry *registry.Registry // nil: a token service alone, for which TokenServer is there
 	Delete   bool               // whether content and tags can be deleted at all
 	ReadOnly bool               // whether nothing can be changed at all
 	Service  string             // the audience of tokens
@@ -34,6 +34,8 @@ type State struct {
 	Lists   Lists       // how long lists may be
 	Checks  *Checks     // what readiness asks beside the registry; nil for nothing
 	Metrics *Metrics    // counts requests; nil for nothing
+
+	TokenServer *TokenServer // in the place of Registry
 
 	Release func() // called when no request uses the state any more; nil for nothing
 }
@@ -152,6 +154,9 @@ func (st *state) route(w *response, r *http.Request) error {
 	if !ok && r.URL.Path != "/" { // a load balancer asks for / wherever the registry stands
 		return customhouse.Errorf(customhouse.NotFound, "no such endpoint")
 	}
+	if st.Registry == nil && !everywhere(path) {
+		return st.tokenServer(w, r, path)
+	}
 	if path == "/v2" || strings.HasPrefix(path, "/v2/") {
 		h["Docker-Distribution-Api-Version"] = apiVersion
 		return st.distribution(w, r)
@@ -172,6 +177,11 @@ func (st *state) route(w *response, r *http.Request) error {
 		return health(w, r, st.isReady(r.Context()))
 	}
 	return customhouse.Errorf(customhouse.NotFound, "no such endpoint")
+}
+
+// everywhere tells whether every server has the endpoint, with content or without.
+func everywhere(path string) bool {
+	return path == TokenPath || path == "/.well-known/jwks.json" || path == "/livez" || path == "/readyz"
 }
 
 // Values of headers that are always the same.
@@ -233,6 +243,9 @@ func (st *state) isReady(ctx context.Context) error {
 	}
 	if err := st.Checks.err(); err != nil {
 		return err
+	}
+	if st.Registry == nil {
+		return nil
 	}
 	return st.Registry.Ready(ctx)
 }

@@ -98,19 +98,9 @@ func tokenQuery(r *http.Request) (gate.TokenRequest, error) {
 }
 
 func tokenForm(r *http.Request) (gate.TokenRequest, error) {
-	if r.ContentLength > maxForm {
-		return gate.TokenRequest{}, formTooLarge()
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
+	values, err := readForm(r)
 	if err != nil {
-		return gate.TokenRequest{}, badTokenRequest("the form did not arrive whole")
-	}
-	if len(body) > maxForm {
-		return gate.TokenRequest{}, formTooLarge()
-	}
-	values, err := url.ParseQuery(string(body))
-	if err != nil {
-		return gate.TokenRequest{}, badTokenRequest("invalid form")
+		return gate.TokenRequest{}, err
 	}
 	for key, list := range values {
 		if len(list) > 1 && key != "scope" && key != "service" {
@@ -130,6 +120,25 @@ func tokenForm(r *http.Request) (gate.TokenRequest, error) {
 		return q, badTokenRequest("grant_type is missing")
 	}
 	return q, nil
+}
+
+// readForm reads a body of a bounded length.
+func readForm(r *http.Request) (url.Values, error) {
+	if r.ContentLength > maxForm {
+		return nil, formTooLarge()
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
+	if err != nil {
+		return nil, badTokenRequest("the form did not arrive whole")
+	}
+	if len(body) > maxForm {
+		return nil, formTooLarge()
+	}
+	values, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, badTokenRequest("invalid form")
+	}
+	return values, nil
 }
 
 // scopes takes both spellings of several scopes: one parameter each, or all in one with spaces between them.

@@ -113,7 +113,7 @@ func TestFormOfDockerAuth(t *testing.T) {
 				t.Errorf("header = %s, want %s", header, want)
 			}
 			want := `{"iss":"Acme auth server","sub":"admin","aud":"s","exp":1800000900,"nbf":1799999990,"iat":1800000000,"jti":"1",` +
-				`"access":[{"type":"repository","name":"a/b","actions":["pull","push"]}]}`
+				`"access":[{"type":"repository","name":"a/b","actions":["pull","push"]},{"type":"repository","name":"c","actions":[]}]}`
 			if payload != want {
 				t.Errorf("claims = %s, want %s", payload, want)
 			}

@@ -128,7 +128,7 @@ func (a *Authority) Sign(c Claims) (string, error) {
 	payload, err := json.Marshal(wire{
 		Issuer: a.issuer, Subject: c.Subject, Audience: c.Audience,
 		Expires: c.Expires.Unix(), NotBefore: c.NotBefore.Unix(), IssuedAt: c.IssuedAt.Unix(),
-		ID: c.ID, Access: useful(c.Access), Method: c.Method, Stamp: c.Stamp, Labels: known(c.Labels),
+		ID: c.ID, Access: sorted(c.Access), Method: c.Method, Stamp: c.Stamp, Labels: known(c.Labels),
 	})
 	if err != nil {
 		return "", err
@@ -149,20 +149,16 @@ func (a *Authority) Sign(c Claims) (string, error) {
 	return string(text), nil
 }
 
-// useful returns the accesses that have actions, never nil: what has none opens nothing, and null is no claim. The actions
-// are sorted, as docker_auth has them.
-func useful(accesses []customhouse.Access) []customhouse.Access {
-	some := make([]customhouse.Access, 0, len(accesses))
-	for _, a := range accesses {
-		if len(a.Actions) == 0 {
-			continue
-		}
-		if !slices.IsSorted(a.Actions) {
-			a.Actions = slices.Sorted(slices.Values(a.Actions))
-		}
-		some = append(some, a)
+// sorted returns accesses with their actions in the order that docker_auth has them in. Neither it nor a list of actions
+// is nil: null is no claim.
+func sorted(accesses []customhouse.Access) []customhouse.Access {
+	all := make([]customhouse.Access, len(accesses))
+	for i, a := range accesses {
+		a.Actions = slices.AppendSeq([]customhouse.Action{}, slices.Values(a.Actions))
+		slices.Sort(a.Actions)
+		all[i] = a
 	}
-	return some
+	return all
 }
 
 // known returns the labels that have values.

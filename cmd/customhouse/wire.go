@@ -68,7 +68,9 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 		Prefix: c.HTTP.Prefix, Headers: c.HTTP.Header(), Lists: server.Lists{Catalog: c.HTTP.CatalogPage, Tags: c.HTTP.TagsPage},
 		Metrics: p.metrics, Checks: p.checks, Release: p.ends.end,
 	}
-	if p.base != nil {
+	if p.base == nil {
+		st.TokenServer = &server.TokenServer{Issuer: c.Token.Issuer}
+	} else {
 		foreign, err := foreignURL(c.Storage.ForeignURLs)
 		if err != nil {
 			return server.State{}, err
@@ -132,6 +134,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 		refresh = p.index
 	}
 	return gate.New(gate.Options{
+		Anonymous: customhouse.Identity{Labels: c.Auth.Users[""].Labels}, AnswerInFull: p.base == nil,
 		Chain: chain, Policy: authorizer, Issuer: c.Token.Issuer, Service: c.Token.Service,
 		Services: c.Token.Services, Keys: keys, Trust: trust,
 		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
@@ -172,12 +175,19 @@ func (p parts) users(c *config.Config) (authn.Authenticator, error) {
 	if len(c.Auth.Users) == 0 {
 		return nil, nil
 	}
-	var accounts []customhouse.Account
+	var accounts, open []customhouse.Account
 	for _, name := range slices.Sorted(maps.Keys(c.Auth.Users)) {
 		u := c.Auth.Users[name]
-		accounts = append(accounts, customhouse.Account{Name: name, Password: u.Password, Labels: u.Labels})
+		account := customhouse.Account{Name: name, Password: u.Password, Labels: u.Labels}
+		switch {
+		case name == "": // is asked for by nobody; see gate.Options
+		case u.AnyPassword:
+			open = append(open, account)
+		default:
+			accounts = append(accounts, account)
+		}
 	}
-	return authn.NewStatic(accounts, p.passwords)
+	return authn.NewStatic(accounts, p.passwords, open...)
 }
 
 func (p parts) htpasswd(c *config.Config) (authn.Authenticator, error) {
