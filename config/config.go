@@ -71,6 +71,9 @@ type Config struct {
 	// does. An account named * then owns everything that a rule grants by ${account:1}/*.
 	CompatRawPlaceholders bool `yaml:"compat_raw_placeholders"`
 
+	// Who else decides who may do what, beside rules.
+	Authorize Authorize `yaml:"authorize"`
+
 	// What the registry accepts and how it keeps it.
 	Storage Storage `yaml:"storage"`
 
@@ -230,7 +233,8 @@ func Default() *Config {
 			Actions: []customhouse.Action{customhouse.All},
 			Comment: "accounts labelled role=admin may do everything",
 		}},
-		Dialect: DialectNative,
+		Dialect:   DialectNative,
+		Authorize: Authorize{Order: slices.Clone(deciders)},
 		Storage: Storage{
 			Delete:        true,
 			Sparse:        "indexes",

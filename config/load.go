@@ -103,14 +103,16 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 // paths returns the values that are paths, by key.
 func (c *Config) paths() map[string]*string {
 	paths := map[string]*string{
-		"data":              &c.Data,
-		"tls.certificate":   &c.TLS.Certificate,
-		"tls.key":           &c.TLS.Key,
-		"token.key":         &c.Token.Key,
-		"token.certificate": &c.Token.Certificate,
-		"auth.htpasswd":     &c.Auth.Htpasswd,
-		"tls.acme.cache":    &c.TLS.ACME.Cache,
-		"tls.acme.ca":       &c.TLS.ACME.CA,
+		"data":                    &c.Data,
+		"tls.certificate":         &c.TLS.Certificate,
+		"tls.key":                 &c.TLS.Key,
+		"token.key":               &c.Token.Key,
+		"token.certificate":       &c.Token.Certificate,
+		"auth.htpasswd":           &c.Auth.Htpasswd,
+		"authorize.casbin.model":  &c.Authorize.Casbin.Model,
+		"authorize.casbin.policy": &c.Authorize.Casbin.Policy,
+		"tls.acme.cache":          &c.TLS.ACME.Cache,
+		"tls.acme.ca":             &c.TLS.ACME.CA,
 	}
 	for i := range c.TLS.ClientCAs {
 		paths[fmt.Sprintf("tls.client_cas[%d]", i)] = &c.TLS.ClientCAs[i]

@@ -76,6 +76,12 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		}}
 	case reflect.TypeFor[config.Prefix]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9a-fA-F:.]+(/[0-9]+)?$`}
+	case reflect.TypeFor[config.Decider]():
+		s := &jsonschema.Schema{Type: "string"}
+		for _, name := range config.Default().Authorize.Order {
+			s.Enum = append(s.Enum, name)
+		}
+		return s
 	case reflect.TypeFor[config.Source]():
 		s := &jsonschema.Schema{Type: "string"}
 		for _, name := range config.Default().Auth.Order {
@@ -281,6 +287,8 @@ func nameOf(t reflect.Type) string {
 		return "address or CIDR prefix"
 	case reflect.TypeFor[config.Source]():
 		return "source"
+	case reflect.TypeFor[config.Decider]():
+		return "decider"
 	case reflect.TypeFor[customhouse.Action]():
 		return "action"
 	}

@@ -31,6 +31,7 @@ func (c *Config) problems() Errors {
 	c.checkToken(&p)
 	c.checkAuth(&p)
 	c.checkOrder(&p)
+	c.checkAuthorize(&p)
 	c.checkRules(&p)
 	c.checkHealth(&p)
 	c.checkStorage(&p)

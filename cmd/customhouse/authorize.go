@@ -1,15 +1,41 @@
 package main
 
 import (
+	"fmt"
+
 	"customhouse/authz"
 	"customhouse/config"
 )
 
 // authorizer builds whoever decides who may do what, in the order in which they are asked.
 func (p parts) authorizer(c *config.Config) (*authz.Chain, error) {
+	var members []authz.Authorizer
+	for _, decider := range c.Authorize.Sequence() {
+		build, ok := authorizers[decider]
+		if !ok {
+			continue
+		}
+		member, err := build(p, c)
+		if err != nil {
+			return nil, fmt.Errorf("authorize.%s: %w", decider, err)
+		}
+		if member != nil {
+			p.ends.close(member)
+			members = append(members, member)
+		}
+	}
+	return authz.NewChain(members...)
+}
+
+// authorizers build the members of the chain. One returns nil where it is not configured.
+var authorizers = map[config.Decider]func(parts, *config.Config) (authz.Authorizer, error){
+	"rules": parts.rules,
+}
+
+func (p parts) rules(c *config.Config) (authz.Authorizer, error) {
 	rules, err := c.Compile(c.Rules)
 	if err != nil {
 		return nil, err
 	}
-	return authz.NewChain(authz.NewRules(rules))
+	return authz.NewRules(rules), nil
 }
