@@ -3,6 +3,7 @@ package compat
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 
 	"customhouse"
@@ -43,20 +44,23 @@ type dockerTranslation struct {
 }
 
 func (t *dockerTranslation) translate() {
-	t.to.Auth.Accounts = false // nobody but those whom the file knows
+	t.to.Auth.Accounts, t.to.Auth.Anonymous = false, false // nobody but those whom the file knows
 	t.to.Rules = []policy.Rule{}
 	t.server()
 	t.token()
 	t.users()
-	t.google()
-	t.github()
-	t.oidc()
-	t.gitlab()
+	t.signIns()
+	t.ldap()
+	t.mongo()
+	t.xorm()
+	t.programs()
+	t.casbin()
 	t.rules()
 	t.methods()
 	t.unserved()
 	t.overlay(&t.from.Customhouse)
 	t.check(dockerOrigins)
+	t.lint()
 }
 
 // methods checks that somebody is asked who is asking, and what they may.
@@ -76,6 +80,12 @@ var dockerOrigins = []origin{
 	{"tls.certificate", "server.certificate"},
 	{"tls.key", "server.key"},
 	{"tls.minimum", "server.tls_min_version"},
+	{"tls.curves", "server.tls_curve_preferences"},
+	{"tls.cipher_suites", "server.tls_cipher_suites"},
+	{"tls.acme.hosts", "server.letsencrypt.host"},
+	{"tls.acme", "server.letsencrypt"},
+	{"real_ip.header", "server.real_ip_header"},
+	{"http.prefix", "server.path_prefix"},
 	{"auth.users", "users"},
 	{"listen", "server.addr"},
 	{"rules", "acl"},
@@ -97,6 +107,8 @@ func (t *dockerTranslation) users() {
 			t.anonymous(key, u)
 		case u.Password == nil:
 			t.wrong(key, "has no password: docker_auth let in whoever names this account, with any password or none; set password, or remove the account")
+		case bcryptHash.MatchString(string(*u.Password)) && !config.IsBcrypt(string(*u.Password)):
+			t.wrong(config.JoinKey(key, "password"), "a bcrypt hash that would take seconds to check; `customhouse hash` makes one that does not")
 		case !config.IsBcrypt(string(*u.Password)):
 			t.warn(config.JoinKey(key, "password"), "not a bcrypt hash, so that nobody can log in with it, as in docker_auth; `customhouse hash` makes one of a password")
 			t.to.Auth.Users[name] = config.User{Password: lockedHash, Labels: u.Labels}
@@ -110,8 +122,12 @@ func (t *dockerTranslation) users() {
 // another source could have.
 const lockedHash = "$2b$10$....................................................."
 
+// bcryptHash matches what docker_auth takes for a hash, whatever its cost.
+var bcryptHash = regexp.MustCompile(`^\$2[aby]?\$[0-9]{2}\$[./A-Za-z0-9]{53}$`)
+
 // anonymous translates the user "", who needs no account.
 func (t *dockerTranslation) anonymous(key string, u *dockerUser) {
+	t.to.Auth.Anonymous = true
 	if u.Password != nil {
 		t.wrong(config.JoinKey(key, "password"), "anonymous has no password; remove it, or name the account")
 	}
@@ -120,20 +136,21 @@ func (t *dockerTranslation) anonymous(key string, u *dockerUser) {
 	}
 }
 
-// rules translates the ACL.
+// rules translates the ACL, which is read as docker_auth reads it.
 func (t *dockerTranslation) rules() {
+	t.to.Dialect = config.DialectDockerAuth
 	for i, r := range t.from.ACL {
 		key := fmt.Sprintf("acl[%d]", i)
 		line, _ := t.file.At(key)
 		rule := policy.Rule{Comment: r.Comment, Source: fmt.Sprintf("%s:%d", t.name, line)}
 		if r.Match == nil {
-			t.wrong(key, "has no match, which crashed docker_auth; write match: {} to match everybody")
+			t.wrong(key+".match", "is missing, which crashed docker_auth; write match: {} to match everybody")
 		} else {
 			m := *r.Match
 			rule.Match = policy.Match{Account: m.Account, Type: m.Type, Name: m.Name, Service: m.Service, IP: m.IP, Labels: m.Labels}
 		}
 		if r.Actions == nil {
-			t.wrong(key, "has no actions, which crashed docker_auth; write actions: [] to deny")
+			t.wrong(key+".actions", "is missing, which crashed docker_auth; write actions: [] to deny")
 		}
 		rule.Actions = []customhouse.Action{}
 		for _, a := range r.Actions {
@@ -142,3 +159,40 @@ func (t *dockerTranslation) rules() {
 		t.to.Rules = append(t.to.Rules, rule)
 	}
 }
+
+// lint warns of rules that are likely not what was meant, and of those that read names and labels as patterns.
+func (t *dockerTranslation) lint() {
+	if t.file.Err() != nil {
+		return
+	}
+	for i, r := range t.from.ACL {
+		if key := fmt.Sprintf("acl[%d].match", i); r.Match.spliced() && !t.to.CompatRawPlaceholders {
+			t.deviation("A1", "customhouse: {compat_raw_placeholders: true}", key,
+				"what ${labels:KEY} and ${account:1} stand for is text; docker_auth read it as a pattern, so that an account or a label called * was everything")
+		}
+	}
+	p, err := t.to.Compile(t.to.Rules)
+	if err != nil || hasKey(&t.from.Customhouse, "rules") {
+		return
+	}
+	for _, f := range p.Lint() {
+		key := fmt.Sprintf("acl[%d]", f.Rule)
+		if f.Field != "" {
+			key += "." + f.Field
+		}
+		t.deviation("A2", "", key, "%s", f.Message)
+	}
+}
+
+// spliced tells whether a pattern of m has a placeholder for a capture or a label.
+func (m *dockerMatch) spliced() bool {
+	patterns := slices.Collect(maps.Values(m.Labels))
+	for _, p := range []*string{m.Account, m.Type, m.Name, m.Service} {
+		if p != nil {
+			patterns = append(patterns, *p)
+		}
+	}
+	return slices.ContainsFunc(patterns, spliced.MatchString)
+}
+
+var spliced = regexp.MustCompile(`\$\{(labels:.+?|.+?:[0-9]+)\}`)

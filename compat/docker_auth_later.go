@@ -9,12 +9,8 @@ func (t *dockerTranslation) unserved() {
 	}{
 		{"google_auth", f.Google != nil}, {"github_auth", f.GitHub != nil}, {"oidc_auth", f.OIDC != nil}, {"gitlab_auth", f.GitLab != nil},
 		{"ldap_auth", f.LDAP != nil}, {"mongo_auth", f.Mongo != nil}, {"xorm_auth", f.XORM != nil}, {"ext_auth", f.Ext != nil},
-		{"plugin_authn", f.PluginN != nil}, {"acl_mongo", f.ACLMongo != nil}, {"acl_xorm", f.ACLXORM != nil}, {"ext_authz", f.ExtZ != nil},
-		{"plugin_authz", f.PluginZ != nil}, {"casbin_authz", f.Casbin != nil},
-		{"server.real_ip_header", f.Server.RealIPHeader != ""}, {"server.path_prefix", f.Server.PathPrefix != ""},
-		{"server.net", f.Server.Net != "" && f.Server.Net != "tcp"}, {"server.hsts", bool(f.Server.HSTS)},
-		{"server.letsencrypt", f.Server.LetsEncrypt != dockerLetsEn{}},
-		{"server.tls_curve_preferences", len(f.Server.TLSCurves) > 0}, {"server.tls_cipher_suites", len(f.Server.TLSSuites) > 0},
+		{"acl_mongo", f.ACLMongo != nil}, {"acl_xorm", f.ACLXORM != nil}, {"ext_authz", f.ExtZ != nil},
+		{"casbin_authz", f.Casbin != nil},
 	} {
 		if section.has {
 			t.wrong(section.key, "is not served by this version")

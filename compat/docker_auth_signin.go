@@ -8,6 +8,14 @@ const (
 	revalidateAfter = time.Hour
 )
 
+// signIns checks the sections of pages where people sign in.
+func (t *dockerTranslation) signIns() {
+	t.google()
+	t.github()
+	t.oidc()
+	t.gitlab()
+}
+
 // google translates the section google_auth.
 func (t *dockerTranslation) google() {
 	if g := t.from.Google; g != nil {

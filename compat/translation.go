@@ -57,6 +57,20 @@ const ownKey = "customhouse"
 // overlay lays the part of a customhouse.yml over what the rest means.
 func (t *translation) overlay(n *yaml.Node) { t.file.Overlay(ownKey, n, t.to, t.dir) }
 
+// hasKey tells whether the section n has a key such as auth.oidc.
+func hasKey(n *yaml.Node, key string) bool {
+	first, rest, more := strings.Cut(key, ".")
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == first {
+			return !more || hasKey(n.Content[i+1], rest)
+		}
+	}
+	return false
+}
+
 // origin is a key of customhouse.yml, or a section, that comes from another key of a foreign file.
 type origin struct{ native, foreign string }
 
@@ -111,19 +125,16 @@ func (t *translation) deviation(name, sw, key, format string, args ...any) {
 
 // path returns the absolute path of a file that key names, "" for "".
 func (t *translation) path(key, file string) string {
-	if file == "" {
-		return ""
-	}
 	file = t.absolute(file)
-	if t.checkFiles {
+	if file != "" && t.checkFiles {
 		t.wrong(key, config.Readable(file))
 	}
 	return file
 }
 
-// absolute returns path, relative to the folder that the other program would have been started in.
+// absolute returns path, relative to the folder that the other program would have been started in; "" for "".
 func (t *translation) absolute(path string) string {
-	if filepath.IsAbs(path) {
+	if path == "" || filepath.IsAbs(path) {
 		return path
 	}
 	return filepath.Join(t.dir, path)
