@@ -17,8 +17,8 @@ func authCommand() *cobra.Command {
 		Short: "Stand in for cesanta/docker_auth",
 		Long: `The commands of auth take the configuration of cesanta/docker_auth as it is. What is done otherwise on purpose is
 told in warnings.`,
-		Example: "  customhouse auth check auth_config.yml",
-	}, authCheckCommand())
+		Example: "  customhouse auth check auth_config.yml\n  customhouse auth serve auth_config.yml",
+	}, authServeCommand(), authCheckCommand())
 }
 
 func authCheckCommand() *cobra.Command {

@@ -56,7 +56,7 @@ type house struct {
 	newlyMade customhouse.Secret
 }
 
-// serve runs a server until ctx ends. The level of the log is the configuration's unless the caller has set one.
+// serve runs a server until ctx ends. level is where a reload puts that of the log, nil if the configuration has no say.
 func (r role) serve(ctx context.Context, c *config.Config, log *slog.Logger, level *slog.LevelVar, stdout io.Writer) error {
 	h := &house{role: r, level: level, log: log, hup: make(chan os.Signal, 1)}
 	signal.Notify(h.hup, syscall.SIGHUP) // from the start to the end: unheard, it would end the process

@@ -13,9 +13,10 @@ import (
 
 // lineWriter takes log lines without making a request wait for them: it gathers them and writes many at once.
 type lineWriter struct {
-	w    io.Writer
-	stop chan struct{}
-	done sync.WaitGroup
+	w     io.Writer
+	every time.Duration // between two writes
+	stop  chan struct{}
+	done  sync.WaitGroup
 
 	mu      sync.Mutex
 	pending []byte
@@ -26,8 +27,8 @@ const (
 	flushAt    = 64 << 10 // bytes; what is behind it waits for the writer
 )
 
-func newLineWriter(w io.Writer) *lineWriter {
-	l := &lineWriter{w: w, stop: make(chan struct{})}
+func newLineWriter(w io.Writer, every time.Duration) *lineWriter {
+	l := &lineWriter{w: w, every: every, stop: make(chan struct{})}
 	l.done.Go(l.run)
 	return l
 }
@@ -54,7 +55,7 @@ func (l *lineWriter) flush() error {
 }
 
 func (l *lineWriter) run() {
-	ticks := time.NewTicker(flushEvery)
+	ticks := time.NewTicker(l.every)
 	defer ticks.Stop()
 	for {
 		select {

@@ -31,12 +31,19 @@ func main() {
 	os.Exit(code)
 }
 
-// commandLine is what follows the program's name. A program that is called registry is CNCF distribution's.
+// commandLine is what follows the program's name. A program that is called registry is CNCF distribution's, and one that
+// is called auth_server is docker_auth's.
 func commandLine(args []string) []string {
-	if len(args) > 0 && filepath.Base(args[0]) == "registry" {
-		return append([]string{"registry"}, args[1:]...)
+	if len(args) == 0 {
+		return nil
 	}
-	return args[min(1, len(args)):]
+	switch filepath.Base(args[0]) {
+	case "registry":
+		return append([]string{"registry"}, args[1:]...)
+	case authServer:
+		return append([]string{"auth", "serve"}, args[1:]...)
+	}
+	return args[1:]
 }
 
 // run executes a command line and returns its exit code. ctx ends with SIGINT or SIGTERM.

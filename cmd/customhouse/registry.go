@@ -67,7 +67,7 @@ func serveRegistry(ctx context.Context, file string, strict bool, stdout, stderr
 		printWarnings(stderr, told)
 		return err
 	}
-	lines := newLineWriter(stderr)
+	lines := newLineWriter(stderr, flushEvery)
 	defer lines.Close()
 	level := &slog.LevelVar{}
 	level.Set(c.Log.Threshold())

@@ -113,7 +113,7 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 	}
 	h.tls.Store(tls)
 	h.server.Swap(state)
-	if h.role.registry {
+	if h.level != nil {
 		h.level.Set(c.Log.Threshold())
 	}
 	if wanted.Listen != c.Listen || wanted.Data != c.Data || wanted.TLS.Enabled() != c.TLS.Enabled() || wanted.Drain != c.Drain ||

@@ -48,7 +48,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	lines := newLineWriter(stderr)
+	lines := newLineWriter(stderr, flushEvery)
 	defer lines.Close()
 	level := &slog.LevelVar{}
 	level.Set(c.Log.Threshold())
