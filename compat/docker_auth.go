@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"customhouse"
 	"customhouse/config"
@@ -28,7 +29,7 @@ func ParseDockerAuth(name string, data []byte, o Options) (*config.Config, []War
 }
 
 func dockerAuthFrom(name string, data []byte, o Options, checkFiles bool) (*config.Config, []Warning, error) {
-	t := dockerTranslation{translation: translation{name: name, dir: o.Dir, checkFiles: checkFiles}}
+	t := dockerTranslation{translation: translation{name: name, dir: o.Dir, checkFiles: checkFiles}, lenient: o.Lenient}
 	err := t.begin(data, &t.from, config.ForeignOptions{Lenient: o.Lenient, Unknown: unknownDockerKey})
 	if err != nil {
 		return nil, nil, err
@@ -40,7 +41,8 @@ func dockerAuthFrom(name string, data []byte, o Options, checkFiles bool) (*conf
 // dockerTranslation is one docker_auth file on its way into a Config.
 type dockerTranslation struct {
 	translation
-	from dockerAuth
+	lenient bool
+	from    dockerAuth
 }
 
 func (t *dockerTranslation) translate() {
@@ -87,6 +89,8 @@ var dockerOrigins = []origin{
 	{"real_ip.header", "server.real_ip_header"},
 	{"http.prefix", "server.path_prefix"},
 	{"auth.users", "users"},
+	{"authorize.casbin.model", "casbin_authz.model_path"},
+	{"authorize.casbin.policy", "casbin_authz.policy_path"},
 	{"listen", "server.addr"},
 	{"rules", "acl"},
 }
@@ -106,7 +110,7 @@ func (t *dockerTranslation) users() {
 		case name == "":
 			t.anonymous(key, u)
 		case u.Password == nil:
-			t.wrong(key, "has no password: docker_auth let in whoever names this account, with any password or none; set password, or remove the account")
+			t.passwordless(key, name, u)
 		case bcryptHash.MatchString(string(*u.Password)) && !config.IsBcrypt(string(*u.Password)):
 			t.wrong(config.JoinKey(key, "password"), "a bcrypt hash that would take seconds to check; `customhouse hash` makes one that does not")
 		case !config.IsBcrypt(string(*u.Password)):
@@ -115,6 +119,18 @@ func (t *dockerTranslation) users() {
 		default:
 			t.to.Auth.Users[name] = config.User{Password: *u.Password, Labels: u.Labels}
 		}
+	}
+}
+
+// passwordless translates a named account without a password, whom docker_auth let in with any password and with none.
+func (t *dockerTranslation) passwordless(key, name string, u *dockerUser) {
+	sw := "customhouse: {auth: {users: {" + strconv.Quote(name) + ": {any_password: true}}}}"
+	t.to.Auth.Users[name] = config.User{AnyPassword: t.lenient, Labels: u.Labels}
+	switch {
+	case t.lenient:
+		t.deviation("A5", "", key, "has no password: whoever names this account is let in, with any password or none")
+	case !hasKey(&t.from.Customhouse, "auth", "users", name):
+		t.wrong(key, "has no password: docker_auth let in whoever names this account, with any password or none; set password or, if that is meant, write "+sw)
 	}
 }
 
@@ -132,7 +148,7 @@ func (t *dockerTranslation) anonymous(key string, u *dockerUser) {
 		t.wrong(config.JoinKey(key, "password"), "anonymous has no password; remove it, or name the account")
 	}
 	if len(u.Labels) > 0 {
-		t.wrong(config.JoinKey(key, "labels"), "anonymous has no labels; match it by account: \"\"")
+		t.to.Auth.Users[""] = config.User{Labels: u.Labels}
 	}
 }
 

@@ -83,8 +83,9 @@ func (t *dockerTranslation) casbin() {
 	}
 	t.require("casbin_authz.model_path", c.ModelPath != "")
 	t.require("casbin_authz.policy_path", c.PolicyPath != "")
-	t.path("casbin_authz.model_path", c.ModelPath)
-	t.path("casbin_authz.policy_path", c.PolicyPath)
+	t.to.Authorize.Casbin = config.Casbin{
+		Model: t.path("casbin_authz.model_path", c.ModelPath), Policy: t.path("casbin_authz.policy_path", c.PolicyPath),
+	}
 }
 
 // ldap translates the section ldap_auth.

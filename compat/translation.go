@@ -57,15 +57,14 @@ const ownKey = "customhouse"
 // overlay lays the part of a customhouse.yml over what the rest means.
 func (t *translation) overlay(n *yaml.Node) { t.file.Overlay(ownKey, n, t.to, t.dir) }
 
-// hasKey tells whether the section n has a key such as auth.oidc.
-func hasKey(n *yaml.Node, key string) bool {
-	first, rest, more := strings.Cut(key, ".")
+// hasKey tells whether the section n has a key, each of keys being within the one before.
+func hasKey(n *yaml.Node, keys ...string) bool {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
 	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == first {
-			return !more || hasKey(n.Content[i+1], rest)
+		if n.Content[i].Value == keys[0] {
+			return len(keys) == 1 || hasKey(n.Content[i+1], keys[1:]...)
 		}
 	}
 	return false

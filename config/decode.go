@@ -178,13 +178,17 @@ func (d *decoder) table(n *yaml.Node, at place, key string, v reflect.Value) {
 		d.fail(at, key, "want names and values")
 		return
 	}
-	if d.foreign == nil || v.IsNil() {
+	if v.IsNil() { // an overlay adds to what is there
 		v.Set(reflect.MakeMap(v.Type()))
 	}
 	for k, value := range d.pairs(n, key) {
 		element := reflect.New(v.Type().Elem()).Elem()
+		name := reflect.ValueOf(k.Value).Convert(v.Type().Key())
+		if was := v.MapIndex(name); was.IsValid() && d.foreign == nil {
+			element.Set(was)
+		}
 		d.value(value, join(key, k.Value), element)
-		v.SetMapIndex(reflect.ValueOf(k.Value).Convert(v.Type().Key()), element)
+		v.SetMapIndex(name, element)
 	}
 }
 
