@@ -29,7 +29,8 @@ func (p parts) authorizer(c *config.Config) (*authz.Chain, error) {
 
 // authorizers build the members of the chain. One returns nil where it is not configured.
 var authorizers = map[config.Decider]func(parts, *config.Config) (authz.Authorizer, error){
-	"rules": parts.rules,
+	"rules":  parts.rules,
+	"casbin": parts.casbin,
 }
 
 func (p parts) rules(c *config.Config) (authz.Authorizer, error) {
@@ -38,4 +39,12 @@ func (p parts) rules(c *config.Config) (authz.Authorizer, error) {
 		return nil, err
 	}
 	return authz.NewRules(rules), nil
+}
+
+func (p parts) casbin(c *config.Config) (authz.Authorizer, error) {
+	files := c.Authorize.Casbin
+	if files.Model == "" {
+		return nil, nil
+	}
+	return authz.NewCasbin(files.Model, files.Policy, authz.CasbinOptions{Log: p.log})
 }
