@@ -27,7 +27,7 @@ func (t *distributionTranslation) storage() {
 			root = distributionRoot
 		}
 		root = t.absolute(root)
-		t.to.Data = filepath.Join(root, ownFolder)
+		t.to.Data, t.to.Storage.Adopt = filepath.Join(root, ownFolder), root
 		if t.file.Has("storage.filesystem.maxthreads") {
 			t.warn("storage.filesystem.maxthreads", "is not needed: what waits for a disk holds no thread that others need")
 		}

@@ -158,6 +158,10 @@ type Storage struct {
 
 	// How long a blob counts as good after it was verified. 0 verifies it each time that it is read.
 	ScrubInterval time.Duration `yaml:"scrub_interval"`
+
+	// The storage folder of a CNCF distribution registry, which is taken over in place: what it holds is served from where
+	// it lies while it is read, and what is pushed to it later is followed. Nothing in it is changed.
+	Adopt string `yaml:"adopt"`
 }
 
 // ForeignURLs is the section storage.foreign_urls.

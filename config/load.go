@@ -113,6 +113,7 @@ func (c *Config) paths() map[string]*string {
 		"authorize.casbin.policy": &c.Authorize.Casbin.Policy,
 		"tls.acme.cache":          &c.TLS.ACME.Cache,
 		"tls.acme.ca":             &c.TLS.ACME.CA,
+		"storage.adopt":           &c.Storage.Adopt,
 	}
 	for i := range c.TLS.ClientCAs {
 		paths[fmt.Sprintf("tls.client_cas[%d]", i)] = &c.TLS.ClientCAs[i]
@@ -125,7 +126,7 @@ func (c *Config) paths() map[string]*string {
 }
 
 // folders are the keys of paths whose values are no files.
-var folders = map[string]bool{"data": true, "tls.acme.cache": true}
+var folders = map[string]bool{"data": true, "tls.acme.cache": true, "storage.adopt": true}
 
 // Files returns the files that c names. What is built from c is to be built anew when one of them changes.
 func (c *Config) Files() []string {

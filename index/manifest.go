@@ -76,13 +76,9 @@ func scanManifest(scan func(...any) error, m *Manifest) error {
 // PutManifest makes a manifest visible in the repository and moves its tags, all or nothing. It returns a *Error:
 // MANIFEST_BLOB_UNKNOWN and SIZE_INVALID for what the manifest names, DENIED where Create or Update would be needed.
 func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) error {
-	annotations := ""
-	if len(put.Manifest.Annotations) > 0 {
-		b, err := json.Marshal(put.Manifest.Annotations)
-		if err != nil {
-			return err
-		}
-		annotations = string(b)
+	annotations, err := encodeAnnotations(put.Manifest.Annotations)
+	if err != nil {
+		return err
 	}
 	return db.change(ctx, repo, func(t *tx) error {
 		if err := check(ctx, t, repo, put); err != nil {
@@ -108,9 +104,20 @@ func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) e
 			if err != nil {
 				return err
 			}
+			if err := remember(ctx, t, repo, tag, m.Digest, now); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
+}
+
+func encodeAnnotations(annotations map[string]string) (string, error) {
+	if len(annotations) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(annotations)
+	return string(b), err
 }
 
 // CheckManifest tells what PutManifest would refuse at present, so that nothing is stored for a manifest in vain.
@@ -200,10 +207,13 @@ func denied(format string, args ...any) error {
 func (db *DB) DeleteTag(ctx context.Context, repo customhouse.Repo, tag customhouse.Tag) error {
 	return db.change(ctx, repo, func(t *tx) error {
 		n, err := t.changed(ctx, "delete from tag where repo_id = "+idOf+" and name = ?", repo.String(), tag.String())
-		if err == nil && n == 0 {
+		if err != nil {
+			return err
+		}
+		if n == 0 {
 			return customhouse.ErrNotFound
 		}
-		return err
+		return t.exec(ctx, "delete from tag_history where repo_id = "+idOf+" and name = ?", repo.String(), tag.String())
 	})
 }
 
@@ -211,6 +221,9 @@ func (db *DB) DeleteTag(ctx context.Context, repo customhouse.Repo, tag customho
 func (db *DB) DeleteManifest(ctx context.Context, repo customhouse.Repo, d customhouse.Digest) error {
 	return db.change(ctx, repo, func(t *tx) error {
 		if err := t.exec(ctx, "delete from tag where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
+			return err
+		}
+		if err := t.exec(ctx, "delete from tag_history where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
 			return err
 		}
 		n, err := t.changed(ctx, "delete from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())

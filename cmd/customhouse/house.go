@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"customhouse"
-	"customhouse/blob"
 	"customhouse/config"
 	"customhouse/index"
 	"customhouse/registry"
@@ -78,7 +77,7 @@ func (h *house) open(ctx context.Context, c *config.Config) error {
 	}
 	h.parts = newParts(h.log, h.index, c.Health)
 	if h.role.registry {
-		store, err := blob.OpenDir(c.Data, blob.Reserve{Bytes: int64(c.Storage.Reserve.Bytes), Percent: c.Storage.Reserve.Percent})
+		store, err := openStore(c, h.index)
 		if err != nil {
 			return err
 		}
@@ -152,6 +151,9 @@ func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) err
 	background.Go(func() { h.reload(backgroundCtx, c) })
 	if h.role.registry {
 		background.Go(func() { h.sweep(backgroundCtx, c.Limits.UploadTTL) })
+		if c.Storage.Adopt != "" {
+			background.Go(func() { h.adopt(backgroundCtx, c) })
+		}
 	}
 	background.Go(func() { h.parts.checks.Run(backgroundCtx) })
 	if operators != nil {

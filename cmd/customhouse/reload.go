@@ -99,7 +99,7 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 	}
 	wanted := *c
 	c.HTTP.Debug, c.HTTP.Metrics, c.HTTP.HTTP2, c.HTTP.H2C = old.HTTP.Debug, old.HTTP.Metrics, old.HTTP.HTTP2, old.HTTP.H2C
-	c.Health = old.Health
+	c.Health, c.Storage.Adopt = old.Health, old.Storage.Adopt
 	c.Listen, c.Data, c.Drain, c.Log.Format, c.Storage.Reserve = old.Listen, old.Data, old.Drain, old.Log.Format, old.Storage.Reserve
 	if c.TLS.Enabled() != old.TLS.Enabled() {
 		c.TLS, tls = old.TLS, h.tls.Load()
@@ -118,8 +118,9 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 	}
 	if wanted.Listen != c.Listen || wanted.Data != c.Data || wanted.TLS.Enabled() != c.TLS.Enabled() || wanted.Drain != c.Drain ||
 		wanted.Log.Format != c.Log.Format || wanted.Storage.Reserve != c.Storage.Reserve ||
+		wanted.Storage.Adopt != c.Storage.Adopt ||
 		!reflect.DeepEqual(wanted.HTTP, c.HTTP) || !reflect.DeepEqual(wanted.Health, c.Health) {
-		h.log.Warn("listen, data, drain, http2, h2c, debug, metrics, health, tls on or off, log.format and storage.reserve change with a restart only")
+		h.log.Warn("listen, data, drain, http2, h2c, debug, metrics, health, tls on or off, log.format, storage.reserve and storage.adopt change with a restart only")
 	}
 	return c, nil
 }

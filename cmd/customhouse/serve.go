@@ -34,6 +34,8 @@ A configuration with a mistake changes nothing: the log says where it is wrong.`
 		},
 	}
 	s.addFlags(cmd)
+	cmd.Flags().StringVar(&s.adopt, "adopt", "", "storage `FOLDER` of a CNCF distribution registry to take over while serving, in place of storage.adopt in the file")
+	cmd.MarkFlagDirname("adopt")
 	cmd.Flags().StringVar(&s.listen, "listen", "", "`HOST:PORT` to listen on, in place of listen in the file")
 	return cmd
 }

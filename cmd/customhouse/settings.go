@@ -17,6 +17,7 @@ type settings struct {
 	file   string // -c
 	data   string // --data
 	listen string // --listen
+	adopt  string // --adopt
 }
 
 // addFlags adds -c and --data to cmd and the commands below it.
@@ -42,6 +43,9 @@ func (s *settings) load() (c *config.Config, named bool, err error) {
 	}
 	if s.data != "" {
 		c.Data = s.data
+	}
+	if s.adopt != "" {
+		c.Storage.Adopt = s.adopt
 	}
 	if err := c.Validate(); err != nil {
 		return nil, false, err

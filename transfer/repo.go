@@ -1,0 +1,444 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"customhouse"
+	"customhouse/registry"
+)
+
+// repo is one repository of a folder on its way into the registry.
+type repo struct {
+	*adoption
+	tree
+	dest  registry.Repository // none in a dry run
+	known bool                // whether an earlier pass has been through it
+	seen  marks               // of links that an earlier pass has taken over
+	good  marks               // of links that are taken over now
+
+	layers    []link
+	manifests []link
+	tags      []tagLink
+	present   map[uint64]bool              // names of all links that are there
+	sizes     map[customhouse.Digest]int64 // of blobs that the repository shows; unread where an earlier pass has
+	revisions map[customhouse.Digest]bool  // manifests that the repository has: true where they are good
+}
+
+// unread is the size of a blob that was not looked at again.
+const unread = -1
+
+type tagLink struct {
+	name string
+	link
+}
+
+// batch is how many rows are written in one go: others wait for it.
+const batch = 500
+
+// list lists the links of the repository that are there and reports what is wrong with their names.
+func (r *repo) list() {
+	r.layers = r.links("_layers")
+	for _, name := range r.layout.names(r.name+"/_manifests", r.stray(r.name)) {
+		if name != "revisions" && name != "tags" {
+			r.stray(r.name)(r.name+"/_manifests/"+name, "")
+		}
+	}
+	r.manifests = r.links("_manifests/revisions")
+	dir := r.name + "/_manifests/tags"
+	for _, name := range r.layout.names(dir, r.stray(r.name)) {
+		at := dir + "/" + name
+		if _, err := customhouse.ParseTag(name); err != nil {
+			r.found.add(Finding{Kind: BadName, Repo: r.name, Name: name, Path: "repositories/" + at, Detail: "no client can name this tag"})
+			continue
+		}
+		k, err := r.layout.stat(at + "/current/link")
+		if err != nil {
+			f := Finding{Kind: Unreadable, Repo: r.name, Name: name, Path: "repositories/" + at, Detail: err.Error()}
+			if errors.Is(err, errDeleted) {
+				f.Kind, f.Detail = TagUnset, "it has no current/link"
+			}
+			r.found.add(f)
+			continue
+		}
+		r.tags = append(r.tags, tagLink{name, k})
+	}
+	r.present = make(map[uint64]bool, len(r.layers)+len(r.manifests)+len(r.tags))
+	for _, k := range slices.Concat(r.layers, r.manifests) {
+		r.present[nameMark(k.path)] = true
+	}
+	for _, t := range r.tags {
+		r.present[nameMark(t.path)] = true
+	}
+}
+
+// links lists a folder of links to content.
+func (r *repo) links(folder string) []link {
+	dir := r.name + "/" + folder
+	digests := r.layout.digests(dir, r.stray(r.name))
+	found := make([]link, 0, len(digests))
+	for _, d := range digests {
+		p := fmt.Sprintf("%s/%s/%s/link", dir, d.Algorithm(), d.Hex())
+		k, err := r.layout.stat(p)
+		if err != nil {
+			f := Finding{Kind: Unreadable, Repo: r.name, Name: d.String(), Path: "repositories/" + p, Detail: err.Error()}
+			if errors.Is(err, errDeleted) {
+				f.Kind, f.Detail = DeletedLink, "" // what every deletion leaves
+			}
+			r.found.add(f)
+			continue
+		}
+		k.digest = d
+		found = append(found, k)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range found {
+		r.linked[keyOf(k.digest)] = struct{}{}
+	}
+	return found
+}
+
+// adopt takes over what no earlier pass has: blobs, then manifests, then tags, so that what is visible is whole.
+func (r *repo) adopt(ctx context.Context) error {
+	if r.known && r.unchanged() {
+		r.opts.Progress.Manifests.Add(int64(len(r.manifests)))
+		r.count(func(d *Adopted) { d.Repositories++; d.Unchanged++ })
+		return nil
+	}
+	for _, step := range []func(context.Context) error{r.adoptLayers, r.adoptManifests, r.adoptTags, r.gone} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if len(r.manifests) == 0 {
+		r.found.add(Finding{Kind: NoManifests, Repo: r.name, Path: "repositories/" + r.name})
+	}
+	r.count(func(d *Adopted) { d.Repositories++ })
+	if r.opts.DryRun {
+		return nil
+	}
+	return r.registry.MarkAdopted(ctx, r.layout.Source, r.name, int(r.opts.Verify), r.good.encode())
+}
+
+func (r *repo) count(add func(*Adopted)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	add(&r.done)
+}
+
+// unchanged tells whether an earlier pass has left nothing to do.
+func (r *repo) unchanged() bool {
+	if len(r.present) != len(r.seen) {
+		return false
+	}
+	for _, k := range slices.Concat(r.layers, r.manifests) {
+		if !r.seen.has(k.mark()) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(r.tags, func(t tagLink) bool { return !r.seen.has(t.mark()) })
+}
+
+// fresh returns the links that no earlier pass has taken over, and calls old with the others.
+func (r *repo) fresh(all []link, old func(link)) []link {
+	var list []link
+	for _, k := range all {
+		if m := k.mark(); r.seen.has(m) {
+			r.good[m.name] = m.at
+			old(k)
+		} else {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+// whole tells whether a link names what its folder does, and reports it otherwise.
+func (r *repo) whole(k link) bool {
+	to, err := r.layout.target(k.path)
+	if err == nil && to != k.digest {
+		err = fmt.Errorf("the link names %s", to)
+	}
+	if err != nil {
+		r.found.add(Finding{Kind: TornLink, Repo: r.name, Name: k.digest.String(), Path: "repositories/" + k.path, Detail: err.Error()})
+	}
+	return err == nil
+}
+
+func (r *repo) adoptLayers(ctx context.Context) error {
+	list := r.fresh(r.layers, func(k link) { r.sizes[k.digest] = unread })
+	for part := range slices.Chunk(list, batch) {
+		sizes := make([]int64, len(part))
+		each(len(part), r.workers(len(part)), func(i int) {
+			sizes[i] = unread
+			if ctx.Err() != nil || !r.whole(part[i]) {
+				return
+			}
+			size, err := r.verify(part[i].digest, r.opts.Verify >= VerifyAll)
+			if err != nil {
+				r.content(r.name, part[i], err, MissingBlob)
+				return
+			}
+			sizes[i] = size
+		})
+		var a registry.Adoption
+		for i, k := range part {
+			if sizes[i] != unread {
+				r.sizes[k.digest] = sizes[i]
+				a.Blobs = append(a.Blobs, customhouse.Descriptor{Digest: k.digest, Size: sizes[i]})
+				r.good[nameMark(k.path)] = k.at.UnixNano()
+			}
+		}
+		if err := r.take(ctx, a); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// workers is how many of n things are done at the same time: few are not worth it.
+func (r *repo) workers(n int) int {
+	if n < 64 {
+		return 1
+	}
+	return readers(r.opts.Readers)
+}
+
+// take hands content to the registry.
+func (r *repo) take(ctx context.Context, a registry.Adoption) error {
+	r.count(func(d *Adopted) {
+		d.Blobs += len(a.Blobs)
+		d.Manifests += len(a.Manifests)
+		d.Tags += len(a.Tags)
+	})
+	if r.opts.DryRun || len(a.Blobs)+len(a.Manifests)+len(a.Tags)+len(a.History) == 0 {
+		return ctx.Err()
+	}
+	return r.dest.Adopt(ctx, a)
+}
+
+func (r *repo) adoptManifests(ctx context.Context) error {
+	for _, k := range r.manifests {
+		r.revisions[k.digest] = false
+	}
+	list := r.fresh(r.manifests, func(k link) {
+		r.revisions[k.digest] = true
+		r.opts.Progress.Manifests.Add(1)
+	})
+	for part := range slices.Chunk(list, batch) {
+		read := make([]*registry.Stored, len(part))
+		each(len(part), r.workers(len(part)), func(i int) {
+			if ctx.Err() == nil {
+				read[i] = r.manifest(part[i])
+				r.opts.Progress.Manifests.Add(1)
+			}
+		})
+		var a registry.Adoption
+		for i, k := range part {
+			if read[i] != nil {
+				r.revisions[k.digest] = true
+				a.Manifests, a.Created = append(a.Manifests, *read[i]), append(a.Created, k.at)
+				r.good[nameMark(k.path)] = k.at.UnixNano()
+			}
+		}
+		if err := r.take(ctx, a); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// maxStored is how large a manifest may be that is read whole.
+const maxStored = 4 * registry.MaxManifestSize
+
+// manifest reads the manifest that a link names; nil if it cannot be taken over.
+func (r *repo) manifest(k link) *registry.Stored {
+	if !r.whole(k) {
+		return nil
+	}
+	if _, err := r.verify(k.digest, false); err != nil {
+		r.content(r.name, k, err, MissingManifest)
+		return nil
+	}
+	body, err := readSmall(r.layout.Blobs, dataPath(k.digest), maxStored)
+	if err == nil && r.opts.Verify >= VerifyManifests {
+		r.opts.Progress.Bytes.Add(int64(len(body)))
+		if got := customhouse.DigestOf(k.digest.Algorithm(), body); got != k.digest {
+			err = fmt.Errorf("%w: %d bytes with the digest %s", errWrongBytes, len(body), got)
+		}
+	}
+	if err != nil {
+		r.content(r.name, k, err, MissingManifest)
+		return nil
+	}
+	m, err := registry.ReadStored(k.digest, body, r.opts.ForeignLayers)
+	about := Finding{Repo: r.name, Name: k.digest.String(), Path: "blobs/" + dataPath(k.digest)}
+	if err != nil {
+		about.Kind, about.Detail = NotAManifest, reason(err)
+		r.found.add(about)
+		return nil
+	}
+	if m.Refused != nil {
+		about.Kind, about.Detail = RefusedManifest, reason(m.Refused)
+		r.found.add(about)
+	}
+	r.named(k, m)
+	return &m
+}
+
+// reason is what an error says to a person.
+func reason(err error) string {
+	var known *customhouse.Error
+	if errors.As(err, &known) && known.Detail != nil {
+		return fmt.Sprint(known.Detail)
+	}
+	return err.Error()
+}
+
+// named reports what a manifest names and the repository does not have.
+func (r *repo) named(k link, m registry.Stored) {
+	for _, b := range m.Blobs {
+		size, there := r.sizes[b.Digest]
+		about := Finding{Repo: r.name, Name: b.Digest.String(), Detail: fmt.Sprintf("named by manifest %s", k.digest)}
+		switch {
+		case !there:
+			about.Kind = BlobNotLinked
+			r.found.add(about)
+		case size != unread && b.Size >= 0 && size != b.Size:
+			about.Kind, about.Path = WrongSize, "blobs/"+dataPath(b.Digest)
+			about.Detail += fmt.Sprintf(", which says %d bytes and not %d", b.Size, size)
+			if _, err := r.verify(b.Digest, true); errors.Is(err, errWrongBytes) {
+				about.Kind = WrongBytes
+			}
+			r.found.add(about)
+		}
+	}
+	for _, c := range m.Children {
+		if _, there := r.revisions[c.Digest]; !there {
+			r.found.add(Finding{Kind: MissingChild, Repo: r.name, Name: c.Digest.String(), Detail: fmt.Sprintf("named by index %s", k.digest)})
+		}
+	}
+}
+
+func (r *repo) adoptTags(ctx context.Context) error {
+	var a registry.Adoption
+	for _, t := range r.tags {
+		m := t.mark()
+		if r.seen.has(m) {
+			r.good[m.name] = m.at
+			continue
+		}
+		tag, err := customhouse.ParseTag(t.name)
+		if err != nil {
+			return err // list has parsed it
+		}
+		to, err := r.layout.target(t.path)
+		about := Finding{Repo: r.name, Name: t.name, Path: "repositories/" + t.path}
+		if err != nil {
+			about.Kind, about.Detail = TornLink, err.Error()
+			r.found.add(about)
+			continue
+		}
+		if !r.revisions[to] {
+			about.Kind, about.Detail = TagToNowhere, fmt.Sprintf("manifest %s is not in the repository or no good", to)
+			r.found.add(about)
+			continue
+		}
+		a.Tags = append(a.Tags, registry.TagSet{Tag: tag, Digest: to, At: t.at})
+		a.History = append(a.History, registry.TagSet{Tag: tag, Digest: to, At: t.at})
+		a.History = append(a.History, r.history(tag, to)...)
+		r.good[m.name] = m.at
+		if len(a.History) >= batch {
+			if err := r.take(ctx, a); err != nil {
+				return err
+			}
+			a = registry.Adoption{}
+		}
+	}
+	return r.take(ctx, a)
+}
+
+// history returns what a tag has pointed to, besides what it points to now.
+func (r *repo) history(tag customhouse.Tag, now customhouse.Digest) []registry.TagSet {
+	var sets []registry.TagSet
+	dir := r.name + "/_manifests/tags/" + tag.String() + "/index"
+	for _, d := range r.layout.digests(dir, r.stray(r.name)) {
+		if d == now || !r.revisions[d] {
+			continue // the manifest was deleted since
+		}
+		k, err := r.layout.stat(fmt.Sprintf("%s/%s/%s/link", dir, d.Algorithm(), d.Hex()))
+		if err == nil {
+			sets = append(sets, registry.TagSet{Tag: tag, Digest: d, At: k.at})
+		} else if !errors.Is(err, errDeleted) && !errors.Is(err, fs.ErrNotExist) {
+			r.stray(r.name)(dir, err.Error())
+		}
+	}
+	return sets
+}
+
+// gone reports, or with Prune removes, what an earlier pass has taken over and is not in the folder any more: tags that
+// were not set here since, and manifests that no tag here points to.
+func (r *repo) gone(ctx context.Context) error {
+	missing := func(path string) bool {
+		name := nameMark(path)
+		_, was := r.seen[name]
+		return was && !r.present[name]
+	}
+	lost := 0
+	for name := range r.seen {
+		if !r.present[name] {
+			lost++
+		}
+	}
+	if lost == 0 || r.opts.DryRun {
+		return nil
+	}
+	tagged := map[customhouse.Digest]bool{}
+	for t, err := range r.dest.TagSets(ctx) {
+		if err != nil {
+			return err
+		}
+		path := r.name + "/_manifests/tags/" + t.Tag.String() + "/current/link"
+		if !missing(path) || time.Unix(0, r.seen[nameMark(path)]).Unix() != t.At.Unix() {
+			tagged[t.Digest] = true
+			continue
+		}
+		if err := r.prune(path, t.Tag.String(), func() error { return r.dest.DeleteTag(ctx, t.Tag) }); err != nil {
+			return err
+		}
+		if !r.opts.Prune {
+			tagged[t.Digest] = true
+		}
+	}
+	for m, err := range r.dest.Manifests(ctx) {
+		if err != nil {
+			return err
+		}
+		path := fmt.Sprintf("%s/_manifests/revisions/%s/%s/link", r.name, m.Digest.Algorithm(), m.Digest.Hex())
+		if !missing(path) || tagged[m.Digest] {
+			continue
+		}
+		if err := r.prune(path, m.Digest.String(), func() error { return r.dest.DeleteManifest(ctx, m.Digest) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *repo) prune(path, name string, remove func() error) error {
+	f := Finding{Kind: GoneAtSource, Repo: r.name, Name: name, Path: "repositories/" + path, Detail: "it is kept here"}
+	if r.opts.Prune {
+		if err := remove(); err != nil {
+			return err
+		}
+		f.Detail = "it is removed here"
+		r.count(func(d *Adopted) { d.Pruned++ })
+	}
+	r.found.add(f)
+	return nil
+}
