@@ -247,8 +247,8 @@ func (p *aclPattern) unanchored() string {
 	if !p.regex {
 		return ""
 	}
-	begins := strings.HasPrefix(p.written, "/^") || strings.HasPrefix(p.written, "/(?i)^") || strings.HasPrefix(p.written, "/.*")
-	ends := strings.HasSuffix(p.written, "$/") || strings.HasSuffix(p.written, ".*/")
+	begins := strings.HasPrefix(p.written, "/^") || strings.HasPrefix(p.written, "/(?i)^") || strings.HasPrefix(p.written, "/.*") || strings.HasPrefix(p.written, "/.+")
+	ends := strings.HasSuffix(p.written, "$/") || strings.HasSuffix(p.written, ".*/") || strings.HasSuffix(p.written, ".+/")
 	switch {
 	case begins && ends:
 		return ""

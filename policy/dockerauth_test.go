@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"customhouse"
 	"customhouse/policy"
 )
 
@@ -140,6 +141,19 @@ func TestDockerAuthVectors(t *testing.T) {
 		}
 		if got := v.answer(policy.DockerAuthOptions{}); got != want {
 			t.Errorf("%d %s: %s, want %s", v.N, v.ID, got, want)
+		}
+	}
+}
+
+// Who is logged in is written /.+/ in docker_auth's own examples: there is nothing to anchor.
+func TestDockerAuthLintsNoAnything(t *testing.T) {
+	for _, pattern := range []string{"/.+/", "/.*/", "/^team-.+/", "/.+@example\\.com$/"} {
+		p, err := policy.CompileDockerAuth([]policy.Rule{{Match: policy.Match{Account: &pattern}, Actions: []customhouse.Action{customhouse.Pull}}}, policy.DockerAuthOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if findings := p.Lint(); len(findings) > 0 {
+			t.Errorf("Lint of %s = %v, want nothing", pattern, findings)
 		}
 	}
 }
