@@ -50,6 +50,10 @@ type Options struct {
 	Chain  *authn.Chain // nil knows nobody
 	Policy Authorizer   // nil denies everything
 
+	// Verbatim answers each scope by itself, as docker_auth does: any type of resource, "*" as an action like others,
+	// actions sorted, and no action where none is allowed.
+	Verbatim bool
+
 	Issuer    string        // of the tokens; mandatory
 	Service   string        // the audience of the tokens that open this registry; mandatory
 	Services  []string      // other audiences that tokens are issued for; "*" is any
@@ -103,6 +107,7 @@ type Gate struct {
 	off         bool
 	chain       *authn.Chain
 	policy      Authorizer
+	verbatim    bool
 	authority   *token.Authority
 	services    []string // beside the authority's own
 	trusted     []Trust
@@ -125,7 +130,7 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	g := &Gate{
 		anonymous: o.Anonymous, inFull: o.AnswerInFull,
-		off: o.Off, chain: o.Chain, policy: o.Policy, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
+		off: o.Off, chain: o.Chain, policy: o.Policy, verbatim: o.Verbatim, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
 		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, log: o.Log, now: o.Now,
 	}
 	if g.log == nil {

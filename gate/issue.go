@@ -51,8 +51,11 @@ type Token struct {
 // Scope returns what was granted, as the scope of RFC 6749.
 func (t *Token) Scope() string {
 	var scope string
-	for i, a := range t.Access {
-		if i > 0 {
+	for _, a := range t.Access {
+		if len(a.Actions) == 0 {
+			continue
+		}
+		if scope != "" {
 			scope += " "
 		}
 		scope += a.String()
@@ -282,6 +285,9 @@ func (g *Gate) inPlace(ctx context.Context, c *caller, scopes []customhouse.Acce
 // subset returns what of scopes the policy allows, each resource once. "*" on a repository asks for everything that
 // there is, and is itself granted only where the policy allows "*". The error is that of an outage.
 func (g *Gate) subset(ctx context.Context, c *caller, scopes []customhouse.Access) ([]customhouse.Access, error) {
+	if g.verbatim {
+		return g.verbatimSubset(ctx, c, scopes)
+	}
 	granted := []customhouse.Access{}
 	for _, s := range scopes {
 		if s.Type != customhouse.TypeRepository && s.Type != customhouse.TypeRegistry {
@@ -312,6 +318,28 @@ func (g *Gate) subset(ctx context.Context, c *caller, scopes []customhouse.Acces
 		}
 	}
 	return merge(granted), nil
+}
+
+// verbatimSubset is subset with an answer to each scope (see Options.Verbatim).
+func (g *Gate) verbatimSubset(ctx context.Context, c *caller, scopes []customhouse.Access) ([]customhouse.Access, error) {
+	granted := []customhouse.Access{}
+	for _, s := range scopes {
+		actions := slices.Sorted(slices.Values(s.Actions))
+		s.Actions = []customhouse.Action{}
+		if len(actions) > 0 {
+			decisions, err := g.decide(ctx, c, s.Type, s.Name, actions)
+			if err != nil {
+				return nil, err
+			}
+			for i, d := range decisions {
+				if d.Allowed {
+					s.Actions = append(s.Actions, actions[i])
+				}
+			}
+		}
+		granted = append(granted, s)
+	}
+	return granted, nil
 }
 
 // newRefresh makes and keeps a refresh token, of which only the hash is kept.

@@ -407,6 +407,35 @@ func TestS29RefreshTokens(t *testing.T) {
 	invalid("expired", refresh, "")
 }
 
+// TestVerbatim answers scopes as docker_auth does with its dialect.
+func TestVerbatim(t *testing.T) {
+	h := newHouse(t, func(o *gate.Options) {
+		p, err := policy.CompileDockerAuth([]policy.Rule{
+			{Match: policy.Match{Name: new("/^all/")}, Actions: list{"*"}},
+			{Match: policy.Match{Name: new("some")}, Actions: list{"push", "pull"}},
+			{Match: policy.Match{Name: new("none")}, Actions: list{}},
+		}, policy.DockerAuthOptions{})
+		must(t, err)
+		o.Policy, o.Verbatim = authz.NewRules(p), true
+	})
+	tok, err := h.Issue(t.Context(), gate.TokenRequest{Credential: own("bob"), Scopes: []string{
+		"repository:all/x:push,frobnicate,pull", "thing:all/y:*", "repository:some:*,pull", "repository:none:pull",
+		"repository:nobody:pull", "registry:catalog:*", "repository:some:push", "repository:some:pull",
+	}})
+	must(t, err)
+	want := []customhouse.Access{
+		repo("all/x", "frobnicate", "pull", "push"), {Type: "thing", Name: "all/y", Actions: list{"*"}}, repo("some", "pull"),
+		{Type: "repository", Name: "none", Actions: list{}}, {Type: "repository", Name: "nobody", Actions: list{}},
+		{Type: "registry", Name: "catalog", Actions: list{}}, repo("some", "push"), repo("some", "pull"),
+	}
+	if diff := cmp.Diff(want, tok.Access); diff != "" {
+		t.Errorf("Issue (-want +got):\n%s", diff)
+	}
+	if got, want := tok.Scope(), "repository:all/x:frobnicate,pull,push thing:all/y:* repository:some:pull repository:some:push repository:some:pull"; got != want {
+		t.Errorf("Scope = %q, want %q", got, want)
+	}
+}
+
 // BenchmarkIssue is what a token costs without a password to hash.
 func BenchmarkIssue(b *testing.B) {
 	h := newHouse(b, nil)

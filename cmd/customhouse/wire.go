@@ -135,7 +135,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	}
 	return gate.New(gate.Options{
 		Anonymous: customhouse.Identity{Labels: c.Auth.Users[""].Labels}, AnswerInFull: p.base == nil,
-		Chain: chain, Policy: authorizer, Issuer: c.Token.Issuer, Service: c.Token.Service,
+		Chain: chain, Policy: authorizer, Verbatim: c.Dialect == config.DialectDockerAuth, Issuer: c.Token.Issuer, Service: c.Token.Service,
 		Services: c.Token.Services, Keys: keys, Trust: trust,
 		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
