@@ -109,7 +109,7 @@ func parseHeader(s string, d dialect) (header, error) {
 			h.kid = text
 		case k == "alg" && isText:
 			h.alg = Algorithm(text)
-		case k == "typ" && isText && (strings.EqualFold(text, "JWT") || d == theirs && strings.EqualFold(text, "at+jwt")):
+		case k == "typ" && isText && strings.EqualFold(text, "JWT"):
 		case k == "x5c":
 			list, _ := v.([]any)
 			if len(list) == 0 || len(list) > maxChain {
