@@ -18,6 +18,8 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -153,6 +155,77 @@ func TestTokensForStockRegistries(t *testing.T) {
 			begin(fetchToken(t, writer, "Docker registry", "repository:acc/app:pull,push"), 202)
 			begin(fetchToken(t, newAPI(t, s.url).as("reader"), "Docker registry", "repository:acc/app:pull,push"), 401)
 			begin(fetchToken(t, writer, "customhouse", "repository:acc/app:pull,push"), 401) // for our own registry
+		})
+	}
+}
+
+// TestTokensOfOthers starts a registry that trusts another's token service, and brings it tokens as docker_auth makes them
+// and as token services with chains do. The other's key set, by URL, is served by a token service of ours.
+func TestTokensOfOthers(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		key   crypto.Signer
+		more  string // of the token service
+		trust string // keys of the registry; of CERTIFICATE, that of its issuer ROOT, and the token service at URL
+	}{
+		{"legacy id, RSA, by certificate", rsaKey, ", key_id: libtrust", "certificates: CERTIFICATE"},
+		{"thumbprint, EC, by certificate", newKey(t), "", "certificates: CERTIFICATE"},
+		{"chain, EC, by its root", newKey(t), ", x5c: true", "certificates: ROOT"},
+		{"thumbprint, RSA, by URL", rsaKey, "", "jwks_url: URL/.well-known/jwks.json"},
+		{"legacy id, EC, by URL", newKey(t), ", key_id: libtrust", "jwks_url: URL/.well-known/jwks.json"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			ca, certificate, private := tokenKey(t, dir, tt.key)
+			issuer := tokenServer(t, dir, private, certificate, tt.more)
+			keys := strings.NewReplacer("CERTIFICATE", strconv.Quote(certificate), "ROOT", strconv.Quote(ca), "URL", issuer.url).Replace(tt.trust)
+			registry := serve(t, write(t, t.TempDir(), "customhouse.yml", fmt.Sprintf(
+				"listen: 127.0.0.1:0\nauth: {accounts: false}\ntoken: {trust: [{issuer: Auth Service, service: Docker registry, realm: %s/token, %s}]}\n", issuer.url, keys)))
+
+			a := newAPI(t, registry.url)
+			got, err := a.get("/v2/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, want := got.header.Get("WWW-Authenticate"), `Bearer realm="`+issuer.url+`/token",service="Docker registry"`; got.status != 401 || c != want {
+				t.Fatalf("/v2/ = %d, %s, want the challenge %s", got.status, c, want)
+			}
+
+			// By hand: clients refuse a realm on another private address, such as the two that a test has.
+			as := func(name, scope string) http.Header {
+				t.Helper()
+				return fetchToken(t, newAPI(t, issuer.url).as(name), "Docker registry", scope)
+			}
+			for _, step := range []struct {
+				name, scope, method, path string
+				want                      int
+			}{
+				{"writer", "repository:acc/app:pull,push", "POST", "/v2/acc/app/blobs/uploads/", 202},
+				{"writer", "repository:acc/app:pull,push", "POST", "/v2/acc/other/blobs/uploads/", 401},
+				{"writer", "repository:acc/app:pull", "POST", "/v2/acc/app/blobs/uploads/", 401},
+				{"reader", "repository:acc/app:pull,push", "POST", "/v2/acc/app/blobs/uploads/", 401},
+				{"reader", "repository:acc/app:pull,push", "GET", "/v2/acc/app/tags/list", 404},
+				{"reader", "", "GET", "/v2/", 200},
+				{"", "repository:pub/app:pull", "GET", "/v2/pub/app/tags/list", 404},
+				{"", "repository:acc/app:pull", "GET", "/v2/acc/app/tags/list", 401},
+				{"writer", "registry:catalog:*", "GET", "/v2/_catalog", 200},
+				{"reader", "registry:catalog:*", "GET", "/v2/_catalog", 401},
+			} {
+				got, err := a.do(step.method, step.path, as(step.name, step.scope), nil)
+				if err == nil {
+					err = got.is(step.want)
+				}
+				if err != nil {
+					t.Errorf("%s %s by %q with %s: %v", step.method, step.path, step.name, step.scope, err)
+				}
+			}
+			if got, err := a.do("GET", "/v2/", fetchToken(t, newAPI(t, issuer.url).as("writer"), "customhouse", ""), nil); err != nil || got.status != 401 {
+				t.Errorf("/v2/ with a token for another service = %d, %v, want 401", got.status, err)
+			}
 		})
 	}
 }
