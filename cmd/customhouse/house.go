@@ -51,6 +51,7 @@ type house struct {
 	server    *server.Server
 	tls       atomic.Pointer[encryption] // nil without TLS
 	seen      map[string]string          // the files of the configuration as they were when it was read
+	refused   atomic.Bool                // whether the last configuration that was read was not taken
 	hup       chan os.Signal
 	newlyMade customhouse.Secret
 }
@@ -88,12 +89,29 @@ func (h *house) open(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	h.tls.Store(tls)
+	h.measure()
 	state, err := h.parts.build(c)
 	if err != nil {
 		return err
 	}
 	h.server, err = server.New(state, h.log)
 	return err
+}
+
+// measure adds what operators want to be alarmed by to the metrics.
+func (h *house) measure() {
+	h.parts.metrics.Gauge("customhouse_config_refused", "1 while the configuration that was read last is not taken and the one before serves.", func() float64 {
+		if h.refused.Load() {
+			return 1
+		}
+		return 0
+	})
+	h.parts.metrics.Gauge("customhouse_certificate_expires_seconds", "When the certificate in tls.certificate expires, in seconds since 1970; 0 without one.", func() float64 {
+		if e := h.tls.Load(); e != nil && len(e.config.Certificates) > 0 {
+			return float64(e.config.Certificates[0].Leaf.NotAfter.Unix())
+		}
+		return 0
+	})
 }
 
 // openData makes the data folder and opens what remembers.

@@ -47,6 +47,7 @@ func (h *house) reload(ctx context.Context, c *config.Config) {
 		}
 		applied = now
 		next, err := h.apply(c)
+		h.refused.Store(err != nil)
 		if err != nil {
 			if asked || refused == nil || err.Error() != refused.Error() {
 				h.log.Error("the configuration is not taken; the one before stays", "error", err)
