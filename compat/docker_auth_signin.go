@@ -1,6 +1,9 @@
 package compat
 
-import "time"
+import (
+	"path/filepath"
+	"time"
+)
 
 // Defaults of docker_auth's sign-in pages.
 const (
@@ -74,6 +77,9 @@ func (t *dockerTranslation) client(section string, c *dockerClient) {
 		}
 	case c.Level != nil:
 		t.require(section+".level_token_db.path", c.Level.Path != "")
+		if t.to.Data == "" && c.Level.Path != "" { // what is to be remembered goes beside what docker_auth remembers
+			t.to.Data = filepath.Join(filepath.Dir(t.absolute(c.Level.Path)), "customhouse")
+		}
 	default:
 		t.wrong(section, "has no place for the logins that it makes, which crashed docker_auth; write level_token_db: {path: ...}")
 	}

@@ -257,8 +257,21 @@ func TestR23_AuthServerReloads(t *testing.T) {
 func TestR24_AuthServerBadReloads(t *testing.T) {
 	t.Parallel()
 	dir, config := newAuthDir(t, true)
-	good := read(t, config)
+	operators := "127.0.0.1:" + freePort(t)
+	good := "customhouse: {http: {debug: \"" + operators + "\"}}\n" + read(t, config)
+	replace(t, config, good)
 	other, _ := newAuthDir(t, true)
+	refused := func(want int) {
+		t.Helper()
+		res, err := http.Get("http://" + operators + "/metrics")
+		must(t, err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		must(t, err)
+		if !strings.Contains(string(body), fmt.Sprintf("\ncustomhouse_config_refused %d\n", want)) {
+			t.Errorf("customhouse_config_refused is not %d", want)
+		}
+	}
 	a := serveAuth(t, nil, config)
 	for _, test := range []struct{ name, content, says string }{
 		{"syntax", good + "acl: [", "auth.yml:"},
@@ -286,10 +299,12 @@ func TestR24_AuthServerBadReloads(t *testing.T) {
 			if open, err := a.open(); !open {
 				t.Errorf("the old configuration does not hold: %v", err)
 			}
+			refused(1)
 		})
 	}
 	replace(t, config, authConfig(t, dir, false, ""))
 	a.awaitOpen(t, false, 2*time.Second)
+	refused(0)
 }
 
 // R26: however the configuration or a file that it names changes, the change holds within 2 s.

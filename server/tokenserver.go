@@ -21,7 +21,6 @@ import (
 // that registries and clients that were made for it need not know the difference.
 type TokenServer struct {
 	Issuer string // the realm of the challenge and the title of the index
-	Login  string // the path of the page to log in with a browser, behind the prefix; "" for none
 }
 
 // The endpoints of docker_auth, behind the prefix. The second is where distribution's autoredirect sends clients.
@@ -53,11 +52,6 @@ func (st *state) welcome(w *response, r *http.Request) error {
 		return methodNotAllowed("GET", "HEAD")
 	}
 	w.Header()["Cache-Control"] = noStore
-	if st.TokenServer.Login != "" {
-		w.Header().Set("Location", st.Prefix+st.TokenServer.Login)
-		w.WriteHeader(http.StatusFound) // not for ever: browsers would keep it beyond a change of the provider
-		return nil
-	}
 	w.quiet = true
 	w.Header().Set("Content-Security-Policy", "default-src 'none'")
 	writeBody(w, http.StatusOK, "text/html; charset=utf-8", []byte("<h1>"+html.EscapeString(st.TokenServer.Issuer)+"</h1>\n"))

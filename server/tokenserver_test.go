@@ -347,10 +347,6 @@ func TestTokenServerPrefixAndIndex(t *testing.T) {
 	if got := a.do("GET", "/svc/.well-known/jwks.json", "", "", "", ""); got.status != 200 || !strings.Contains(got.body, `"keys"`) {
 		t.Errorf("GET the keys = %d %s", got.status, got.body)
 	}
-	login := newAuthServer(t, func(_ *gate.Options, st *server.State) { st.TokenServer.Login = "/oidc_auth" })
-	if got := login.do("GET", "/", "", "", "", ""); got.status != 302 || got.header.Get("Location") != "/oidc_auth" {
-		t.Errorf("GET / = %d to %s, want the page to log in", got.status, got.header.Get("Location"))
-	}
 }
 
 // The address of the client decides nothing that it can make up (docker_auth's real_ip_header was believed by everybody).
