@@ -30,7 +30,7 @@ var graph = map[string][]string{
 	"customhouse/config":          {"policy"},
 	"customhouse/compat":          {"config", "policy"},
 	"customhouse/server":          {"registry", "gate"},
-	"customhouse/transfer":        {"registry"},
+	"customhouse/transfer":        {"registry", "outbound"},
 	"customhouse/cmd/customhouse": {"index", "blob", "authn", "policy", "token", "registry", "gate", "authz", "program", "config", "server", "compat", "transfer"},
 	"customhouse/examples":        {"config"},
 	"customhouse/e2e":             {},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 
 	"customhouse"
 	"customhouse/blob"
@@ -40,7 +41,7 @@ func (p Repository) Blob(ctx context.Context, d customhouse.Digest) (*Blob, erro
 		return nil, err
 	}
 	o, err := p.r.open(ctx, d, size)
-	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, errCorrupt) {
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, ErrCorrupt) {
 		return nil, blobUnknown(d).WithCause(err)
 	}
 	if err != nil {
@@ -55,7 +56,7 @@ func (r *Registry) open(ctx context.Context, d customhouse.Digest, size int64) (
 	if err == nil && o.Size != size {
 		r.quarantine(ctx, d, o.Version)
 		o.Close()
-		return blob.Object{}, errCorrupt
+		return blob.Object{}, ErrCorrupt
 	}
 	return o, err
 }
@@ -67,7 +68,7 @@ func (b *Blob) Section(offset, n int64) (io.Reader, error) {
 		if offset == 0 && n == b.Size && n > hashFirst {
 			return b.r.verifying(b.ctx, b.Digest, b.object), nil
 		}
-		if err := b.r.verifyAll(b.ctx, b.Digest, b.object); errors.Is(err, errCorrupt) {
+		if err := b.r.verifyAll(b.ctx, b.Digest, b.object); errors.Is(err, ErrCorrupt) {
 			return nil, blobUnknown(b.Digest).WithCause(err)
 		} else if err != nil {
 			return nil, err
@@ -114,4 +115,10 @@ func (p Repository) DeleteBlob(ctx context.Context, d customhouse.Digest) error 
 		return blobUnknown(d)
 	}
 	return err
+}
+
+// File returns the file that the blob lies in, nil if it is in none.
+func (b *Blob) File() *os.File {
+	f, _ := b.object.ReadSeekCloser.(*os.File)
+	return f
 }

@@ -34,7 +34,7 @@ func (p Repository) Manifest(ctx context.Context, ref customhouse.Ref) (Manifest
 		return Manifest{}, err
 	}
 	b, err := p.r.manifestBytes(ctx, d)
-	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, errCorrupt) {
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, ErrCorrupt) {
 		return Manifest{}, manifestUnknown(ref).WithCause(err)
 	}
 	return Manifest{Descriptor: d, Bytes: b}, err
@@ -50,7 +50,7 @@ func (p Repository) Stat(ctx context.Context, ref customhouse.Ref) (customhouse.
 		return d, nil
 	}
 	err = p.r.present(ctx, d)
-	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, errCorrupt) {
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, ErrCorrupt) {
 		err = manifestUnknown(ref).WithCause(err)
 	}
 	return d, err
@@ -173,7 +173,7 @@ func (r *Registry) checkPresent(ctx context.Context, named []customhouse.Descrip
 	var missing []customhouse.Digest
 	for _, d := range named {
 		err := r.present(ctx, d)
-		if errors.Is(err, blob.ErrNotFound) || errors.Is(err, errCorrupt) {
+		if errors.Is(err, blob.ErrNotFound) || errors.Is(err, ErrCorrupt) {
 			missing = append(missing, d.Digest)
 		} else if err != nil {
 			return err

@@ -11,8 +11,8 @@ import (
 	"customhouse/blob"
 )
 
-// errCorrupt says that stored bytes are not those that their digest names.
-var errCorrupt = errors.New("stored content does not match its digest")
+// ErrCorrupt says that stored bytes are not those that their digest names.
+var ErrCorrupt = errors.New("stored content does not match its digest")
 
 // verifiedObject remembers which writing of a piece of content was hashed and found right, and when.
 type verifiedObject struct {
@@ -40,7 +40,7 @@ func (r *Registry) quarantine(ctx context.Context, d customhouse.Digest, wrong b
 	r.opts.Log.Error("stored content does not match its digest; it is quarantined, push it again", "digest", d.String(), "error", err)
 }
 
-// verifyAll hashes o from its start and rewinds it. errCorrupt: it is wrong, and quarantined.
+// verifyAll hashes o from its start and rewinds it. ErrCorrupt: it is wrong, and quarantined.
 func (r *Registry) verifyAll(ctx context.Context, d customhouse.Digest, o blob.Object) error {
 	if _, err := io.Copy(io.Discard, r.verifying(ctx, d, o)); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (r *Registry) verifyAll(ctx context.Context, d customhouse.Digest, o blob.O
 }
 
 // verifying returns a reader of o, which stands at its start, that hashes what it reads. Its last read returns the last
-// bytes only when all were right; else errCorrupt, and the content is quarantined. Having returned io.EOF, it has seen
+// bytes only when all were right; else ErrCorrupt, and the content is quarantined. Having returned io.EOF, it has seen
 // that the content is right.
 func (r *Registry) verifying(ctx context.Context, d customhouse.Digest, o blob.Object) io.Reader {
 	return &verifyingReader{ctx: ctx, r: r, digest: d, object: o, left: o.Size, hash: d.Algorithm().New()}
@@ -84,7 +84,7 @@ func (v *verifyingReader) Read(p []byte) (int, error) {
 	}
 	if v.left != 0 || customhouse.DigestSum(v.digest.Algorithm(), v.hash) != v.digest {
 		v.r.quarantine(v.ctx, v.digest, v.object.Version)
-		return 0, errCorrupt
+		return 0, ErrCorrupt
 	}
 	v.done = true
 	v.r.markVerified(v.digest, v.object.Version)

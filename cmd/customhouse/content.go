@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"customhouse/blob"
@@ -42,6 +43,23 @@ func openContent(ctx context.Context, c *config.Config) (opened *content, err er
 		return nil, err
 	}
 	o.Registry = registry.New(o.index, store, contentOptions(c))
+	return o, nil
+}
+
+// openContentBeside opens the content of c's data folder to read it, also while a server runs on it.
+func openContentBeside(ctx context.Context, c *config.Config) (opened *content, err error) {
+	if _, err := os.Stat(indexFile(c.Data)); errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(fmt.Errorf("no registry has been started in %s", c.Data), "name its folder with --data, or its configuration with -c")
+	}
+	o := &content{}
+	if o.index, err = index.Open(ctx, indexFile(c.Data), index.Options{}); err != nil {
+		return nil, err
+	}
+	store, err := openStore(c, o.index)
+	if err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	o.Registry = registry.New(o.index, blob.ReadOnly{Store: store}, contentOptions(c))
 	return o, nil
 }
 

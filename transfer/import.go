@@ -1,0 +1,285 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"customhouse"
+	"customhouse/registry"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/content"
+)
+
+// ImportOptions of the imports. The zero value works.
+type ImportOptions struct {
+	Repo     customhouse.Repo // takes all that is imported; zero for the names that the source gives
+	Tags     []string         // patterns of tags to take, as in package path; none is all, and what has no tag
+	Parallel int              // pieces of content under way at the same time; 0 is 4
+	Progress *ImportProgress  // nil is for nobody
+}
+
+// ImportProgress is how far an import has come. It may be read at any time.
+type ImportProgress struct {
+	Total atomic.Int64 // manifests that the source names; 0 while they are being counted
+	Done  atomic.Int64
+}
+
+// Imported is what an import has done.
+type Imported struct {
+	Names   int   // manifests that the source names, by tag or digest
+	Pieces  int64 // of content that are new here
+	Bytes   int64
+	Present int64 // pieces that were here already
+}
+
+// named is a manifest in a source with the name that it gets here.
+type named struct {
+	repo customhouse.Repo
+	tag  customhouse.Tag // zero for none
+	ocispec.Descriptor
+}
+
+// wants tells whether the tag is asked for.
+func (o ImportOptions) wants(tag customhouse.Tag) bool {
+	if len(o.Tags) == 0 {
+		return true
+	}
+	for _, pattern := range o.Tags {
+		if ok, err := path.Match(pattern, tag.String()); ok && err == nil && !tag.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+func (o ImportOptions) parallel() int {
+	if o.Parallel > 0 {
+		return o.Parallel
+	}
+	return 4
+}
+
+// importing copies manifests with all that they name.
+type importing struct {
+	registry *registry.Registry
+	opts     ImportOptions
+	pieces   atomic.Int64
+	bytes    atomic.Int64
+	present  atomic.Int64
+}
+
+// take copies what a source names. What is here already is not read again, so an import that broke off goes on.
+func (im *importing) take(ctx context.Context, source content.ReadOnlyStorage, all []named) (Imported, error) {
+	if im.opts.Progress == nil {
+		im.opts.Progress = &ImportProgress{}
+	}
+	im.opts.Progress.Total.Add(int64(len(all)))
+	if err := unambiguous(all); err != nil {
+		return Imported{}, err
+	}
+	done := func(names int) Imported {
+		return Imported{Names: names, Pieces: im.pieces.Load(), Bytes: im.bytes.Load(), Present: im.present.Load()}
+	}
+	for i, n := range all {
+		dest := &destination{Repository: im.registry.Repository(n.repo), im: im}
+		if err := dest.copy(ctx, source, n); err != nil {
+			return done(i), fmt.Errorf("%s: %w", n, err)
+		}
+		im.opts.Progress.Done.Add(1)
+	}
+	return done(len(all)), nil
+}
+
+func (n named) String() string {
+	if n.tag.IsZero() {
+		return n.repo.String() + "@" + n.Digest.String()
+	}
+	return n.repo.String() + ":" + n.tag.String()
+}
+
+// unambiguous makes sure that no two manifests would get the same name.
+func unambiguous(all []named) error {
+	seen := map[string]named{}
+	for _, n := range all {
+		if other, ok := seen[n.String()]; ok && other.Digest != n.Digest {
+			return fmt.Errorf("two manifests would be called %s: %s and %s", n, other.Digest, n.Digest)
+		}
+		seen[n.String()] = n
+	}
+	return nil
+}
+
+// destination is a repository as oras sees the place to copy to. Everything enters as a push does.
+type destination struct {
+	registry.Repository
+	im    *importing
+	mu    sync.Mutex
+	bytes map[customhouse.Digest][]byte // of manifests that were pushed
+}
+
+var _ content.Storage = (*destination)(nil)
+
+func (d *destination) copy(ctx context.Context, source content.ReadOnlyStorage, n named) error {
+	opts := oras.DefaultCopyGraphOptions
+	opts.Concurrency, opts.MaxMetadataBytes = d.im.opts.parallel(), registry.MaxManifestSize
+	if graph, ok := source.(content.ReadOnlyGraphStorage); ok { // and what refers to it, such as signatures
+		extended := oras.ExtendedCopyGraphOptions{CopyGraphOptions: opts, Depth: 2}
+		if err := oras.ExtendedCopyGraph(ctx, graph, d, n.Descriptor, extended); err != nil {
+			return err
+		}
+	} else if err := oras.CopyGraph(ctx, source, d, n.Descriptor, opts); err != nil {
+		return err
+	}
+	if n.tag.IsZero() {
+		return nil
+	}
+	digest, err := customhouse.ParseDigest(n.Digest.String())
+	if err != nil {
+		return err
+	}
+	m, err := d.Repository.Manifest(ctx, customhouse.Ref{Digest: digest})
+	if err != nil {
+		return err
+	}
+	return d.push(ctx, m.MediaType, m.Bytes, digest, n.tag)
+}
+
+func (d *destination) push(ctx context.Context, mediaType string, b []byte, digest customhouse.Digest, tags ...customhouse.Tag) error {
+	_, err := d.PushManifest(ctx, registry.Push{MediaType: mediaType, Bytes: b, Digest: digest, Tags: tags, Create: true, Update: true})
+	return explain(err)
+}
+
+// explain adds to an error that a client would read what else it would read.
+func explain(err error) error {
+	var known *customhouse.Error
+	if errors.As(err, &known) && known.Detail != nil {
+		return fmt.Errorf("%w (%v)", err, known.Detail)
+	}
+	return err
+}
+
+// Exists implements content.Storage.
+func (d *destination) Exists(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	digest, err := customhouse.ParseDigest(desc.Digest.String())
+	if err != nil {
+		return false, err
+	}
+	if isManifest(desc.MediaType) {
+		_, err = d.Stat(ctx, customhouse.Ref{Digest: digest})
+	} else {
+		var b *registry.Blob
+		if b, err = d.Blob(ctx, digest); err == nil {
+			err = b.Close()
+		}
+	}
+	if errors.Is(err, &customhouse.Error{Code: customhouse.BlobUnknown}) || errors.Is(err, &customhouse.Error{Code: customhouse.ManifestUnknown}) {
+		return false, nil
+	}
+	if err == nil {
+		d.im.present.Add(1)
+	}
+	return err == nil, err
+}
+
+// Push implements content.Storage.
+func (d *destination) Push(ctx context.Context, desc ocispec.Descriptor, r io.Reader) error {
+	digest, err := customhouse.ParseDigest(desc.Digest.String())
+	if err != nil {
+		return err
+	}
+	if isManifest(desc.MediaType) {
+		b, err := io.ReadAll(io.LimitReader(r, registry.MaxManifestSize+1))
+		if err != nil {
+			return err
+		}
+		if len(b) > registry.MaxManifestSize {
+			return fmt.Errorf("manifest %s is larger than %d bytes", digest, registry.MaxManifestSize)
+		}
+		err = d.push(ctx, desc.MediaType, b, digest)
+		return d.count(int64(len(b)), err)
+	}
+	return d.count(desc.Size, explain(d.Monolithic(ctx, digest, desc.Size, io.LimitReader(r, desc.Size+1))))
+}
+
+func (d *destination) count(size int64, err error) error {
+	if err == nil {
+		d.im.pieces.Add(1)
+		d.im.bytes.Add(size)
+	}
+	return err
+}
+
+// Fetch implements content.Storage: oras reads back manifests that are here already.
+func (d *destination) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	digest, err := customhouse.ParseDigest(desc.Digest.String())
+	if err != nil {
+		return nil, err
+	}
+	if isManifest(desc.MediaType) {
+		m, err := d.Repository.Manifest(ctx, customhouse.Ref{Digest: digest})
+		return io.NopCloser(bytes.NewReader(m.Bytes)), err
+	}
+	b, err := d.Blob(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.Section(0, b.Size)
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(r, b.Size), b}, nil
+}
+
+// isManifest tells whether content of the type goes through PushManifest.
+func isManifest(mediaType string) bool {
+	switch mediaType {
+	case customhouse.MediaTypeImageManifest, customhouse.MediaTypeImageIndex, customhouse.MediaTypeArtifactManifest,
+		customhouse.MediaTypeDockerManifest, customhouse.MediaTypeDockerList:
+		return true
+	}
+	return false
+}
+
+// parseName reads a name that an archive gives an image: a tag alone, repository:tag, or host/repository:tag, of which the
+// host is left out. where is the repository that takes it; zero for that of the name.
+func parseName(name string, where customhouse.Repo) (customhouse.Repo, customhouse.Tag, error) {
+	repo, tag := "", name
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && !strings.Contains(name[i:], "/") {
+		repo, tag = name[:i], name[i+1:]
+	} else if strings.Contains(name, "/") {
+		repo, tag = name, "latest"
+	}
+	t, err := customhouse.ParseTag(tag)
+	if err != nil {
+		return customhouse.Repo{}, t, fmt.Errorf("the name %.200q has no valid tag", name)
+	}
+	if !where.IsZero() {
+		return where, t, nil
+	}
+	if host, rest, ok := strings.Cut(repo, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		repo = rest
+	}
+	if repo == "" {
+		return customhouse.Repo{}, t, fmt.Errorf("the name %.200q is a tag alone: %w", name, ErrNoRepository)
+	}
+	r, err := customhouse.ParseRepo(repo)
+	if err != nil {
+		return r, t, fmt.Errorf("the name %.200q is of no valid repository", name)
+	}
+	return r, t, nil
+}
+
+// ErrNoRepository says that a source does not say which repository its content is of.
+var ErrNoRepository = errors.New("no repository is named")
