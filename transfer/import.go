@@ -8,7 +8,6 @@ import (
 	"io"
 	"path"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"customhouse"
@@ -121,9 +120,7 @@ func unambiguous(all []named) error {
 // destination is a repository as oras sees the place to copy to. Everything enters as a push does.
 type destination struct {
 	registry.Repository
-	im    *importing
-	mu    sync.Mutex
-	bytes map[customhouse.Digest][]byte // of manifests that were pushed
+	im *importing
 }
 
 var _ content.Storage = (*destination)(nil)

@@ -21,6 +21,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
@@ -131,6 +132,10 @@ func (from Remote) repository(ctx context.Context, client remote.Client, r *regi
 			refs = append(refs, page...)
 			return nil
 		})
+		var answer *errcode.ErrorResponse
+		if from.Repo == "" && errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+			return Imported{}, nil // distribution's catalog shows repositories whose last tag is gone
+		}
 		if err != nil {
 			return fail(fmt.Errorf("list the tags: %w", err))
 		}
