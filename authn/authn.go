@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"customhouse"
 )
@@ -76,11 +77,15 @@ func NewChain(passwords *Passwords, members ...Authenticator) (*Chain, error) {
 // those after it are still asked for the accounts that they know; its error is returned if none knows the account. An
 // empty password is good for open users (see NewStatic) and nobody else. The errors are those of an Authenticator.
 func (c *Chain) Authenticate(ctx context.Context, cred customhouse.Credential) (customhouse.Identity, error) {
-	if _, err := customhouse.ParseAccount(cred.Account); err != nil || cred.Scheme != customhouse.Basic {
+	spaces := strings.Contains(cred.Account, " ")
+	if _, err := customhouse.ParseAccount(strings.ReplaceAll(cred.Account, " ", "_")); err != nil || cred.Scheme != customhouse.Basic {
 		return customhouse.Identity{}, ErrUnknownUser
 	}
 	var outage error
 	for _, m := range c.members {
+		if !takes(m, spaces) {
+			continue
+		}
 		if _, open := m.(*Static); cred.Secret == "" && !open {
 			continue // nobody else is asked about no password: a directory takes one for anonymous, a program for its own
 		}

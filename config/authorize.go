@@ -14,6 +14,18 @@ type Authorize struct {
 
 	// A Casbin model and its policy. It always has something to say: nobody after it is asked.
 	Casbin Casbin `yaml:"casbin"`
+
+	// A program of yours that is started to ask who may do what.
+	Exec ExecProgram `yaml:"exec"`
+
+	// A program of yours that keeps running and is asked who may do what.
+	Worker WorkerProgram `yaml:"worker"`
+
+	// A URL of yours that is asked who may do what.
+	Webhook WebhookProgram `yaml:"webhook"`
+
+	// A WebAssembly module of yours that is asked who may do what.
+	Plugin PluginProgram `yaml:"plugin"`
 }
 
 // Casbin is the section authorize.casbin.

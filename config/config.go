@@ -115,6 +115,18 @@ type Auth struct {
 
 	// Whether the accounts that the command customhouse user keeps in the data folder may log in.
 	Accounts bool `yaml:"accounts"`
+
+	// A program of yours that is started to ask who somebody is.
+	Exec ExecProgram `yaml:"exec"`
+
+	// A program of yours that keeps running and is asked who somebody is.
+	Worker WorkerProgram `yaml:"worker"`
+
+	// A URL of yours that is asked who somebody is.
+	Webhook WebhookProgram `yaml:"webhook"`
+
+	// A WebAssembly module of yours that is asked who somebody is.
+	Plugin PluginProgram `yaml:"plugin"`
 }
 
 // User is an account of the section auth.users.
@@ -218,7 +230,7 @@ func (l Log) Threshold() slog.Level {
 
 // Default returns the configuration that holds without a file.
 func Default() *Config {
-	return &Config{
+	c := &Config{
 		Listen: "127.0.0.1:5000",
 		Drain:  30 * time.Second,
 		HTTP:   HTTP{HTTP2: true, CatalogPage: 1000, TagsPage: 10_000, Metrics: "/metrics"},
@@ -248,4 +260,7 @@ func Default() *Config {
 		Limits: Limits{UploadsPerAccount: 100, UploadTTL: 24 * time.Hour, FailedLogins: 20},
 		Log:    Log{Level: "info", Format: "json", Requests: true},
 	}
+	c.programs()["auth"].setDefaults(time.Minute, 0)
+	c.programs()["authorize"].setDefaults(10*time.Second, 10*time.Second)
+	return c
 }

@@ -78,6 +78,11 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 			d.report(key, readable(*p))
 		}
 	}
+	if checkFiles {
+		for key, why := range c.commands() {
+			d.report(key, why)
+		}
+	}
 	for i := range c.Rules {
 		if key := fmt.Sprintf("rules[%d]", i); d.has(key) {
 			c.Rules[i].Source = fmt.Sprintf("%s:%d", name, d.at(key).line)
@@ -122,6 +127,7 @@ func (c *Config) paths() map[string]*string {
 		t, key := &c.Token.Trust[i], fmt.Sprintf("token.trust[%d]", i)
 		paths[key+".certificates"], paths[key+".jwks"] = &t.Certificates, &t.JWKS
 	}
+	c.programPaths(paths)
 	return paths
 }
 

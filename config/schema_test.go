@@ -113,6 +113,8 @@ func plain(v reflect.Value) any {
 	switch x := v.Interface().(type) {
 	case config.Size:
 		return int64(x)
+	case customhouse.Secret:
+		return string(x)
 	case fmt.Stringer:
 		return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(x.String())
 	}

@@ -32,6 +32,7 @@ func (c *Config) problems() Errors {
 	c.checkAuth(&p)
 	c.checkOrder(&p)
 	c.checkAuthorize(&p)
+	c.checkPrograms(&p)
 	c.checkRules(&p)
 	c.checkHealth(&p)
 	c.checkStorage(&p)

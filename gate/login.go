@@ -29,6 +29,7 @@ func (g *Gate) login(ctx context.Context, cred customhouse.Credential) (customho
 	}
 	id, err := g.chain.Authenticate(ctx, cred)
 	switch {
+	case err == nil && g.chain.Remembers(id.Method):
 	case err == nil:
 		g.logins.remember(key, id, now)
 	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):

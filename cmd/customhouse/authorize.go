@@ -29,8 +29,12 @@ func (p parts) authorizer(c *config.Config) (*authz.Chain, error) {
 
 // authorizers build the members of the chain. One returns nil where it is not configured.
 var authorizers = map[config.Decider]func(parts, *config.Config) (authz.Authorizer, error){
-	"rules":  parts.rules,
-	"casbin": parts.casbin,
+	"rules":   parts.rules,
+	"exec":    accessProgram("exec", func(c *config.Config) config.ExecProgram { return c.Authorize.Exec }, parts.execProgram),
+	"worker":  accessProgram("worker", func(c *config.Config) config.WorkerProgram { return c.Authorize.Worker }, parts.workerProgram),
+	"webhook": accessProgram("webhook", func(c *config.Config) config.WebhookProgram { return c.Authorize.Webhook }, parts.webhookProgram),
+	"plugin":  accessProgram("plugin", func(c *config.Config) config.PluginProgram { return c.Authorize.Plugin }, parts.pluginProgram),
+	"casbin":  parts.casbin,
 }
 
 func (p parts) rules(c *config.Config) (authz.Authorizer, error) {

@@ -62,7 +62,7 @@ const adminAccount = "admin"
 
 // makeAdmin makes the first account where nobody could log in otherwise.
 func (h *house) makeAdmin(ctx context.Context, c *config.Config) error {
-	if !h.role.registry || c.Auth.Off || !c.Auth.Accounts || len(c.Auth.Users) > 0 || c.Auth.Htpasswd != "" {
+	if !h.role.registry || c.Auth.Off || !c.Auth.Accounts || len(c.Auth.Users) > 0 || c.Auth.Htpasswd != "" || c.Auth.Programs() {
 		return nil
 	}
 	all, err := h.index.Accounts(ctx)

@@ -169,6 +169,10 @@ var authenticators = map[config.Source]func(parts, *config.Config) (authn.Authen
 	"users":    parts.users,
 	"htpasswd": parts.htpasswd,
 	"accounts": parts.accounts,
+	"exec":     loginProgram("exec", func(c *config.Config) config.ExecProgram { return c.Auth.Exec }, parts.execProgram),
+	"worker":   loginProgram("worker", func(c *config.Config) config.WorkerProgram { return c.Auth.Worker }, parts.workerProgram),
+	"webhook":  loginProgram("webhook", func(c *config.Config) config.WebhookProgram { return c.Auth.Webhook }, parts.webhookProgram),
+	"plugin":   loginProgram("plugin", func(c *config.Config) config.PluginProgram { return c.Auth.Plugin }, parts.pluginProgram),
 }
 
 func (p parts) users(c *config.Config) (authn.Authenticator, error) {
