@@ -56,15 +56,15 @@ func (p *Program) Authorize(ctx context.Context, q policy.Query, actions []custo
 	}
 	decisions := make([]policy.Decision, len(actions))
 	for i, action := range actions {
-		d := policy.Decision{Rule: -1, Source: p.name, Reason: answer.Reason}
+		d := policy.Decision{Rule: -1, Source: p.name, Reason: "the program does not allow it"}
 		switch {
 		case answer.Undecided:
-			d.Source = ""
+			d.Source, d.Reason = "", "the program has nothing to say"
 		case slices.Contains(answer.Allowed, action):
-			d.Allowed = true
+			d.Allowed, d.Reason = true, "the program allows it"
 		}
-		if d.Reason == "" {
-			d.Reason = map[bool]string{true: "the program allows it", false: "the program does not allow it"}[d.Allowed]
+		if answer.Reason != "" {
+			d.Reason = answer.Reason
 		}
 		decisions[i] = d
 	}
