@@ -20,3 +20,13 @@ type Descriptor struct {
 
 // MarshalText writes d as it stands in a descriptor.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.s), nil }
+
+// UnmarshalText reads what MarshalText writes. The error is a DIGEST_INVALID.
+func (d *Digest) UnmarshalText(text []byte) (err error) {
+	if len(text) == 0 {
+		*d = Digest{}
+		return nil
+	}
+	*d, err = ParseDigest(string(text))
+	return err
+}

@@ -80,6 +80,9 @@ type Config struct {
 	// Bounds on what one account or client may use up.
 	Limits Limits `yaml:"limits"`
 
+	// Who is told of what happens to content.
+	Notify Notify `yaml:"notify"`
+
 	// What readiness depends on beside the registry itself. A check that fails makes /readyz say no, so that a load
 	// balancer sends nothing more; who asks all the same is served.
 	Health Health `yaml:"health"`
@@ -257,6 +260,7 @@ func Default() *Config {
 			Reserve:       Reserve{Percent: 2},
 			ScrubInterval: 168 * time.Hour,
 		},
+		Notify: Notify{Keep: 64 << 20},
 		Limits: Limits{UploadsPerAccount: 100, UploadTTL: 24 * time.Hour, FailedLogins: 20},
 		Log:    Log{Level: "info", Format: "json", Requests: true},
 	}

@@ -34,6 +34,7 @@ func (c *Config) problems() Errors {
 	c.checkAuthorize(&p)
 	c.checkPrograms(&p)
 	c.checkRules(&p)
+	c.checkNotify(&p)
 	c.checkHealth(&p)
 	c.checkStorage(&p)
 	c.checkNumbers(&p)

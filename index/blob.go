@@ -22,8 +22,17 @@ func (db *DB) AddBlob(ctx context.Context, repo customhouse.Repo, d customhouse.
 				return err
 			}
 		}
-		return db.addBlob(ctx, t, repo, d, size)
+		if err := db.addBlob(ctx, t, repo, d, size); err != nil {
+			return err
+		}
+		return db.record(ctx, t, blobEvent(customhouse.EventPush, repo, d, size))
 	})
+}
+
+func blobEvent(action string, repo customhouse.Repo, d customhouse.Digest, size int64) customhouse.Event {
+	return customhouse.Event{
+		Action: action, Repo: repo.String(), Digest: d.String(), MediaType: customhouse.MediaTypeOctetStream, Size: size,
+	}
 }
 
 func (db *DB) addBlob(ctx context.Context, t *tx, repo customhouse.Repo, d customhouse.Digest, size int64) error {
@@ -43,7 +52,12 @@ func (db *DB) MountBlob(ctx context.Context, from, to customhouse.Repo, d custom
 		if err != nil {
 			return err
 		}
-		return db.addBlob(ctx, t, to, d, size)
+		if err := db.addBlob(ctx, t, to, d, size); err != nil {
+			return err
+		}
+		e := blobEvent(customhouse.EventMount, to, d, size)
+		e.From = from.String()
+		return db.record(ctx, t, e)
 	})
 }
 
@@ -54,6 +68,9 @@ func (db *DB) DeleteBlob(ctx context.Context, repo customhouse.Repo, d customhou
 		if err == nil && n == 0 {
 			return customhouse.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return db.record(ctx, t, customhouse.Event{Action: customhouse.EventDelete, Repo: repo.String(), Digest: d.String()})
 	})
 }

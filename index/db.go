@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,6 +44,7 @@ type DB struct {
 	manifests *view[Manifest]
 	blobs     *view[int64]
 	tags      *view[[]string]
+	recording atomic.Pointer[Recording] // nil records nothing
 }
 
 // oldestSQLite is the first version without the WAL-reset bug, by which two connections that checkpoint at the same

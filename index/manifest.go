@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"slices"
 
 	"customhouse"
 )
@@ -108,7 +109,7 @@ func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) e
 				return err
 			}
 		}
-		return nil
+		return db.recordPush(ctx, t, repo, put)
 	})
 }
 
@@ -118,6 +119,24 @@ func encodeAnnotations(annotations map[string]string) (string, error) {
 	}
 	b, err := json.Marshal(annotations)
 	return string(b), err
+}
+
+// recordPush tells of a manifest, once for each of its tags.
+func (db *DB) recordPush(ctx context.Context, t *tx, repo customhouse.Repo, put Put) error {
+	e := customhouse.Event{
+		Action: customhouse.EventPush, Repo: repo.String(), Digest: put.Manifest.Digest.String(),
+		MediaType: put.Manifest.MediaType, Size: put.Manifest.Size, References: append(slices.Clone(put.Blobs), put.Children...),
+	}
+	if len(put.Tags) == 0 {
+		return db.record(ctx, t, e)
+	}
+	for _, tag := range put.Tags {
+		e.Tag = tag.String()
+		if err := db.record(ctx, t, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckManifest tells what PutManifest would refuse at present, so that nothing is stored for a manifest in vain.
@@ -213,7 +232,10 @@ func (db *DB) DeleteTag(ctx context.Context, repo customhouse.Repo, tag customho
 		if n == 0 {
 			return customhouse.ErrNotFound
 		}
-		return t.exec(ctx, "delete from tag_history where repo_id = "+idOf+" and name = ?", repo.String(), tag.String())
+		if err := t.exec(ctx, "delete from tag_history where repo_id = "+idOf+" and name = ?", repo.String(), tag.String()); err != nil {
+			return err
+		}
+		return db.record(ctx, t, customhouse.Event{Action: customhouse.EventDelete, Repo: repo.String(), Tag: tag.String()})
 	})
 }
 
@@ -233,7 +255,10 @@ func (db *DB) DeleteManifest(ctx context.Context, repo customhouse.Repo, d custo
 		if n == 0 {
 			return customhouse.ErrNotFound
 		}
-		return listRepo(ctx, t, repo, false)
+		if err := listRepo(ctx, t, repo, false); err != nil {
+			return err
+		}
+		return db.record(ctx, t, customhouse.Event{Action: customhouse.EventDelete, Repo: repo.String(), Digest: d.String()})
 	})
 }
 

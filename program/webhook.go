@@ -3,11 +3,8 @@ package program
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +15,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -49,7 +45,6 @@ const (
 	tripAfter     = 5 // questions in a row that failed
 	tripFor       = 5 * time.Second
 	maxRetries    = 10
-	signature     = "Customhouse-Signature"
 	maxErrorDrain = 64 << 10 // bytes that are read of an answer that is not used, so that its connection is
 )
 
@@ -221,7 +216,7 @@ func (w *Webhook) post(ctx context.Context, q *Question, body []byte) (Answer, e
 		r.Header["Authorization"] = []string{string(w.o.Authorization)}
 	}
 	if w.o.Secret != "" {
-		r.Header[signature] = []string{sign(w.o.Secret, w.o.Now(), body)}
+		r.Header[outbound.SignatureHeader] = []string{outbound.Sign(w.o.Secret, w.o.Now(), body)}
 	}
 	resp, err := w.client.Do(r)
 	if err != nil {
@@ -262,14 +257,4 @@ func unreachable(err error) error {
 		return err
 	}
 	return retryable{err}
-}
-
-// sign returns the header that says who has sent body and when: t=SECONDS,v1=HEX, where HEX is the HMAC-SHA256 under
-// secret of SECONDS, a full stop and body.
-func sign(secret customhouse.Secret, now time.Time, body []byte) string {
-	seconds := strconv.FormatInt(now.Unix(), 10)
-	m := hmac.New(sha256.New, []byte(secret))
-	m.Write([]byte(seconds + "."))
-	m.Write(body)
-	return "t=" + seconds + ",v1=" + hex.EncodeToString(m.Sum(nil))
 }

@@ -14,11 +14,11 @@ var (
 	cacheImmutable  = []string{"private, max-age=31536000, immutable"}
 	cacheRevalidate = []string{"private, no-cache"}
 	noStore         = []string{"no-store"}
-	octetStream     = []string{"application/octet-stream"}
+	octetStream     = []string{customhouse.MediaTypeOctetStream}
 	acceptRanges    = []string{"bytes"}
 )
 
-func getBlob(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+func getBlob(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	b, err := q.repo.Blob(r.Context(), q.digest)
 	if err != nil {
 		return err
@@ -61,6 +61,9 @@ func getBlob(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error
 	h["Accept-Ranges"] = acceptRanges
 	h["Content-Type"] = octetStream
 	h["Content-Length"] = []string{strconv.FormatInt(span.length, 10)}
+	if span.start == 0 { // what goes on where it has broken off is the same pull
+		st.pulled(r, &q, customhouse.Descriptor{MediaType: customhouse.MediaTypeOctetStream, Digest: q.digest, Size: b.Size})
+	}
 	w.WriteHeader(status)
 	return body()
 }

@@ -13,7 +13,7 @@ import (
 	"customhouse/registry"
 )
 
-func getManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+func getManifest(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	m, err := fetch(r, q)
 	if err != nil {
 		return err
@@ -33,6 +33,7 @@ func getManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) e
 	}
 	h["Content-Type"] = []string{m.MediaType}
 	h["Content-Length"] = []string{strconv.FormatInt(m.Size, 10)}
+	st.pulled(r, &q, m.Descriptor)
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(m.Bytes) // a client that has gone is no error of ours
 	return nil

@@ -29,11 +29,13 @@ type State struct {
 	Requests bool               // whether each request is logged, not those alone that were refused or failed
 	Proxies  Proxies            // who is believed when they tell the address of a client
 
-	Prefix  string      // what stands before /v2/ and all other paths, such as "/registry"; "" for nothing
-	Headers http.Header // added to every answer; nil for none
-	Lists   Lists       // how long lists may be
-	Checks  *Checks     // what readiness asks beside the registry; nil for nothing
-	Metrics *Metrics    // counts requests; nil for nothing
+	Prefix  string                  // what stands before /v2/ and all other paths, such as "/registry"; "" for nothing
+	Headers http.Header             // added to every answer; nil for none
+	Lists   Lists                   // how long lists may be
+	Checks  *Checks                 // what readiness asks beside the registry; nil for nothing
+	Events  bool                    // whether somebody is told of events, so that it matters where they come from
+	Pulled  func(customhouse.Event) // is told of pulls; nil: nobody is
+	Metrics *Metrics                // counts requests; nil for nothing
 
 	TokenServer *TokenServer // in the place of Registry
 
@@ -213,6 +215,9 @@ func (st *state) distribution(w *response, r *http.Request) error {
 	w.Header()["Vary"] = vary
 	if st.ReadOnly && routes[q.op].writes {
 		return errMethod{customhouse.Errorf(customhouse.Unsupported, "this registry is read-only at present"), []string{"GET", "HEAD"}}
+	}
+	if st.Events {
+		r = r.WithContext(customhouse.WithOrigin(r.Context(), st.origin(r, cred.Client, &grant)))
 	}
 	return routes[q.op].serve(st, w, r, admitted{request: q, grant: grant, repo: st.Registry.Repository(q.repo)})
 }

@@ -94,8 +94,10 @@ func (h *house) open(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	h.server, err = server.New(state, h.log)
-	return err
+	if h.server, err = server.New(state, h.log); err != nil || !h.role.registry {
+		return err
+	}
+	return h.tell(ctx, c)
 }
 
 // measure adds what operators want to be alarmed by to the metrics.
@@ -132,6 +134,7 @@ func (h *house) close() error {
 	var errs []error
 	if h.server != nil {
 		h.server.Close()
+		h.endTelling()
 	}
 	if h.index != nil {
 		errs = append(errs, h.index.Close())

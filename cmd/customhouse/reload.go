@@ -46,7 +46,7 @@ func (h *house) reload(ctx context.Context, c *config.Config) {
 			continue
 		}
 		applied = now
-		next, err := h.apply(c)
+		next, err := h.apply(ctx, c)
 		h.refused.Store(err != nil)
 		if err != nil {
 			if asked || refused == nil || err.Error() != refused.Error() {
@@ -89,7 +89,7 @@ func (h *house) look(c *config.Config) map[string]string {
 
 // apply reads the configuration and puts it into effect, but for what takes a restart: that stays as it is, and the new
 // configuration is checked together with it.
-func (h *house) apply(old *config.Config) (*config.Config, error) {
+func (h *house) apply(ctx context.Context, old *config.Config) (*config.Config, error) {
 	c, err := h.role.load()
 	if err != nil {
 		return nil, err
@@ -116,6 +116,9 @@ func (h *house) apply(old *config.Config) (*config.Config, error) {
 	h.server.Swap(state)
 	if h.level != nil {
 		h.level.Set(c.Log.Threshold())
+		if err := h.tell(ctx, c); err != nil {
+			h.log.Error("nobody is told of events", "error", err)
+		}
 	}
 	if wanted.Listen != c.Listen || wanted.Data != c.Data || wanted.TLS.Enabled() != c.TLS.Enabled() || wanted.Drain != c.Drain ||
 		wanted.Log.Format != c.Log.Format || wanted.Storage.Reserve != c.Storage.Reserve ||

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"customhouse"
@@ -55,7 +55,7 @@ Labels are facts that rules may ask for; a label that is given twice has two val
 			if account.Labels, err = parseLabels(labels); err != nil {
 				return err
 			}
-			return withAccounts(cmd, s, mayMake, func(ctx context.Context, db *index.DB) error {
+			return withIndex(cmd, s, mayMake, func(ctx context.Context, db *index.DB) error {
 				switch _, err := db.Account(ctx, account.Name); {
 				case err == nil:
 					return withHint(fmt.Errorf("there is an account %q", account.Name), "`customhouse user passwd` changes its password")
@@ -77,17 +77,16 @@ func userListCommand(s *settings) *cobra.Command {
 		Short: "List the accounts",
 		Args:  takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withAccounts(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
+			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
 				accounts, err := db.Accounts(ctx)
 				if err != nil {
 					return err
 				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(w, "NAME\tCREATED\tLABELS")
-				for _, a := range accounts {
-					fmt.Fprintf(w, "%s\t%s\t%s\n", a.Name, a.Created.UTC().Format(time.RFC3339), formatLabels(a.Labels))
-				}
-				return w.Flush()
+				return table(cmd.OutOrStdout(), "NAME\tCREATED\tLABELS", func(w io.Writer) {
+					for _, a := range accounts {
+						fmt.Fprintf(w, "%s\t%s\t%s\n", a.Name, a.Created.UTC().Format(time.RFC3339), formatLabels(a.Labels))
+					}
+				})
 			})
 		},
 	}
@@ -103,7 +102,7 @@ func userPasswdCommand(s *settings) *cobra.Command {
 
 		ValidArgsFunction: completeAccounts(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withAccounts(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
+			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
 				account, err := db.Account(ctx, args[0])
 				if err != nil {
 					return noAccount(err, args[0])
@@ -126,7 +125,7 @@ func userRemoveCommand(s *settings) *cobra.Command {
 
 		ValidArgsFunction: completeAccounts(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withAccounts(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
+			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
 				return noAccount(db.DeleteAccount(ctx, args[0]), args[0])
 			})
 		},
@@ -139,10 +138,10 @@ const (
 	mayMake   = true
 )
 
-// withAccounts calls do with the index of the data folder. With mayMake a folder that somebody named is made where there
+// withIndex calls do with the index of the data folder. With mayMake a folder that somebody named is made where there
 // is none, so that accounts can be there before the first start; not so the folder that holds by default, since the
 // registry may well run as another user of this machine, with another home.
-func withAccounts(cmd *cobra.Command, s *settings, make bool, do func(context.Context, *index.DB) error) (err error) {
+func withIndex(cmd *cobra.Command, s *settings, make bool, do func(context.Context, *index.DB) error) (err error) {
 	c, named, err := s.load()
 	if err != nil {
 		return err
@@ -173,7 +172,7 @@ func completeAccounts(s *settings) cobra.CompletionFunc {
 		var names []cobra.Completion
 		if len(args) == 0 {
 			// Without an index there is nothing to complete, and nobody to tell why.
-			_ = withAccounts(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
+			_ = withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
 				accounts, err := db.Accounts(ctx)
 				for _, a := range accounts {
 					names = append(names, a.Name)

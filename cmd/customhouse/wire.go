@@ -32,14 +32,15 @@ type parts struct {
 	remotes   map[string]*token.Remote      // key sets of others, by URL
 	metrics   *server.Metrics
 	checks    *server.Checks
-	ends      *ends // of what is being built
+	ends      *ends                    // of what is being built
+	told      *atomic.Pointer[telling] // nil while nobody is told of events
 }
 
 func newParts(log *slog.Logger, db *index.DB, health config.Health) parts {
 	return parts{
 		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
 		remotes: map[string]*token.Remote{}, metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
-		last: &atomic.Pointer[server.State]{}, ends: &ends{},
+		last: &atomic.Pointer[server.State]{}, ends: &ends{}, told: &atomic.Pointer[telling]{},
 	}
 }
 
@@ -76,6 +77,7 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 			return server.State{}, err
 		}
 		st.Delete, st.ReadOnly = c.Storage.Delete, c.Storage.ReadOnly
+		st.Events, st.Pulled = len(c.Notify.Endpoints) > 0, p.pulled
 		st.Registry = p.base.With(registry.Options{
 			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, ForeignURL: foreign,
 			Platforms: platforms(c.Storage.Platforms), MaxBlobSize: int64(c.Storage.MaxBlobSize),
