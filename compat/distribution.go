@@ -88,6 +88,7 @@ func (t *distributionTranslation) translate() {
 	t.health()
 	t.validation()
 	t.lists()
+	t.notify()
 	t.unneeded()
 	t.unserved()
 	t.overlay(&t.from.Customhouse)
@@ -109,6 +110,7 @@ var distributionOrigins = []origin{
 	{"http.debug", "http.debug.addr"},
 	{"http.metrics", "http.debug.prometheus.path"},
 	{"health.files", "health.file"},
+	{"notify", "notifications"},
 	{"limits.upload_ttl", "storage.maintenance.uploadpurging.age"},
 	{"storage.foreign_urls", "validation.manifests.urls"},
 	{"storage.platforms", "validation.manifests.indexes.platformlist"},
