@@ -114,7 +114,10 @@ type statusWriter struct {
 	status int
 }
 
-func (w *statusWriter) WriteHeader(status int) { w.status = status; w.ResponseWriter.WriteHeader(status) }
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
 
 func (s *sink) answers(answer func(http.ResponseWriter, *http.Request, event)) {
 	s.mu.Lock()
