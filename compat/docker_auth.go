@@ -89,6 +89,8 @@ var dockerOrigins = []origin{
 	{"real_ip.header", "server.real_ip_header"},
 	{"http.prefix", "server.path_prefix"},
 	{"auth.users", "users"},
+	{"auth.exec", "ext_auth"},
+	{"authorize.exec", "ext_authz"},
 	{"authorize.casbin.model", "casbin_authz.model_path"},
 	{"authorize.casbin.policy", "casbin_authz.policy_path"},
 	{"listen", "server.addr"},

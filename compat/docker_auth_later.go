@@ -8,8 +8,8 @@ func (t *dockerTranslation) unserved() {
 		has bool
 	}{
 		{"google_auth", f.Google != nil}, {"github_auth", f.GitHub != nil}, {"oidc_auth", f.OIDC != nil}, {"gitlab_auth", f.GitLab != nil},
-		{"ldap_auth", f.LDAP != nil}, {"mongo_auth", f.Mongo != nil}, {"xorm_auth", f.XORM != nil}, {"ext_auth", f.Ext != nil},
-		{"acl_mongo", f.ACLMongo != nil}, {"acl_xorm", f.ACLXORM != nil}, {"ext_authz", f.ExtZ != nil},
+		{"ldap_auth", f.LDAP != nil}, {"mongo_auth", f.Mongo != nil}, {"xorm_auth", f.XORM != nil},
+		{"acl_mongo", f.ACLMongo != nil}, {"acl_xorm", f.ACLXORM != nil},
 	} {
 		if section.has {
 			t.wrong(section.key, "is not served by this version")

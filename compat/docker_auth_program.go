@@ -2,39 +2,43 @@ package compat
 
 import (
 	"os/exec"
-	"path/filepath"
 	"strings"
+
+	"customhouse/config"
 )
 
 // programs translates the sections ext_auth, ext_authz, plugin_authn and plugin_authz.
 func (t *dockerTranslation) programs() {
 	if e := t.from.Ext; e != nil {
-		t.command("ext_auth", e)
+		t.program("ext_auth", e, &t.to.Auth.Exec)
+		t.deviation("A6", "", "ext_auth", "is not asked about who names an account without a password, nor about who names none; "+
+			"customhouse: {auth: {anonymous: true}} lets these in, to do what the rules say")
+		t.deviation("A10", "customhouse: {auth: {exec: {allow_space: true, timeout: 1h, max_processes: 1000, cache: 0s}}}", "ext_auth",
+			"is asked once a minute at most for the same name and password, 16 at once, for 10 s each, and not about names with white space")
 	}
 	if e := t.from.ExtZ; e != nil {
-		t.command("ext_authz", e)
+		t.program("ext_authz", e, &t.to.Authorize.Exec)
+		t.deviation("A10", "customhouse: {authorize: {exec: {timeout: 1h, max_processes: 1000, cache: 0s, cache_denied: 0s}}}", "ext_authz",
+			"is asked once in ten seconds at most for the same question, 16 at once, for 10 s each")
 	}
 	t.plugin("plugin_authn", "auth", t.from.PluginN)
 	t.plugin("plugin_authz", "authorize", t.from.PluginZ)
 }
 
-// command returns the program of a section, absolute unless it is looked up in $PATH.
-func (t *dockerTranslation) command(section string, e *dockerExt) string {
+// program translates the program of a section. It has all of our environment, as there.
+func (t *dockerTranslation) program(section string, from *dockerExt, to *config.ExecProgram) {
 	key := section + ".command"
-	if e.Command == "" {
-		t.wrong(key, "is required")
-		return ""
+	t.require(key, from.Command != "")
+	to.Command, to.Args, to.CleanEnvironment = from.Command, from.Args, false
+	if strings.Contains(from.Command, "/") { // else it is looked for in $PATH
+		to.Command = t.absolute(from.Command)
 	}
-	command := e.Command
-	if strings.Contains(command, "/") && !filepath.IsAbs(command) {
-		command = filepath.Join(t.dir, command)
+	if from.Command == "" || !t.checkFiles {
+		return
 	}
-	if t.checkFiles {
-		if _, err := exec.LookPath(command); err != nil {
-			t.wrong(key, "cannot be run: no such program, or no permission to execute it")
-		}
+	if _, err := exec.LookPath(to.Command); err != nil {
+		t.wrong(key, "cannot be run: no such program, or no permission to execute it")
 	}
-	return command
 }
 
 // plugin refuses a plugin of Go, which no binary but the one that it was built with can load.
