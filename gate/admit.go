@@ -49,11 +49,11 @@ func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...
 	grant.caller, grant.Identity = c, c.identity
 	if g.noAnonymous && c.identity.Anonymous() && c.trust == nil {
 		grant.Reason = errNoAccount.Error()
-		return Grant{}, g.unauthorized(&grant, needs, "", "authentication required")
+		return Grant{}, g.unauthorized(&grant, needs, "", loginRequired)
 	}
 	if len(needs) == 0 {
 		if c.stranger() {
-			return Grant{}, g.unauthorized(&grant, nil, "", "authentication required")
+			return Grant{}, g.unauthorized(&grant, nil, "", loginRequired)
 		}
 		grant.Reason = "authenticated"
 		return grant, nil
@@ -79,9 +79,9 @@ func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...
 			grant.Rule, grant.Reason = d.Source, d.Reason
 			switch {
 			case !d.Allowed && c.stranger():
-				return Grant{}, g.unauthorized(&grant, needs, "", "authentication required")
+				return Grant{}, g.unauthorized(&grant, needs, "", loginRequired)
 			case !d.Allowed && c.identity.Anonymous():
-				return Grant{}, g.unauthorized(&grant, needs, InsufficientScope, "authentication required")
+				return Grant{}, g.unauthorized(&grant, needs, InsufficientScope, loginRequired)
 			case !d.Allowed:
 				return Grant{}, g.denied(&grant, *need, action)
 			}

@@ -314,6 +314,18 @@ func TestRefusalTellsWhatTheCallerMayKnow(t *testing.T) {
 	}
 }
 
+// Docker pushes again and again when an error has no text but the one that belongs to its code.
+func TestUnauthorizedHasTextOfItsOwn(t *testing.T) {
+	h := newHouse(t, nil)
+	for _, need := range [][]customhouse.Access{nil, {repo("team/a", "pull")}} {
+		_, err := h.Admit(t.Context(), nobody, need...)
+		var r *gate.Refusal
+		if !errors.As(err, &r) || r.Err.Message == "" || r.Err.Message == "authentication required" {
+			t.Errorf("Admit = %v, want a Refusal with a text of its own", err)
+		}
+	}
+}
+
 func TestGrant(t *testing.T) {
 	h := newHouse(t, nil)
 	admit := func(cred customhouse.Credential, needs ...customhouse.Access) gate.Grant {

@@ -104,6 +104,10 @@ func verb(a customhouse.Action) string {
 	return "do everything with"
 }
 
+// loginRequired is not the text that belongs to UNAUTHORIZED in distribution, "authentication required": docker takes an
+// error with that text and nothing else for one that passes, and pushes for a minute before it gives up.
+const loginRequired = "login required"
+
 // unidentified refuses where it could not be told who is asking, because of err.
 func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []customhouse.Access, err error) *Refusal {
 	grant := &Grant{ID: id, Reason: err.Error()}
@@ -112,7 +116,7 @@ func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []cust
 	case errors.Is(err, errToken):
 		return g.unauthorized(grant, needs, InvalidToken, "invalid token")
 	case errors.Is(err, errNoAccount):
-		return g.unauthorized(grant, needs, "", "authentication required")
+		return g.unauthorized(grant, needs, "", loginRequired)
 	case errors.Is(err, errNoBasic):
 		return g.unauthorized(grant, needs, "", "passwords are taken at the token endpoint only")
 	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):
