@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -163,26 +164,38 @@ func TestDockerFirstRun(t *testing.T) {
 }
 
 // A dockerd is a Docker daemon with folders of its own, no network and no containers.
-type dockerd struct{ socket string }
+type dockerd struct {
+	socket  string
+	wrapper []string // the command line before that of dockerd and of its clients
+	env     []string // of both
+}
 
 // A docker is the docker CLI of one person.
 type docker struct{ client }
 
 func startDockerd(t *testing.T) dockerd {
 	t.Helper()
+	return startDockerdUnder(t, nil)
+}
+
+// startDockerdUnder is startDockerd with a command line before that of dockerd and of its clients, and more of an
+// environment for both.
+func startDockerdUnder(t *testing.T, wrapper []string, env ...string) dockerd {
+	t.Helper()
 	dir := shortDir(t)
-	d := dockerd{socket: filepath.Join(dir, "docker.sock")}
+	d := dockerd{filepath.Join(dir, "docker.sock"), wrapper, env}
 	cli := d.newClient(t)
-	daemon := start(t, need(t, "dockerd"), []string{
-		"--config-file=" + write(t, dir, "daemon.json", "{}"),
-		"--data-root=" + filepath.Join(dir, "data"),
-		"--exec-root=" + filepath.Join(dir, "exec"),
-		"--pidfile=" + filepath.Join(dir, "docker.pid"),
-		"--host=unix://" + d.socket,
+	line := append(slices.Clone(wrapper), need(t, "dockerd"),
+		"--config-file="+write(t, dir, "daemon.json", "{}"),
+		"--data-root="+filepath.Join(dir, "data"),
+		"--exec-root="+filepath.Join(dir, "exec"),
+		"--pidfile="+filepath.Join(dir, "docker.pid"),
+		"--host=unix://"+d.socket,
 		"--log-level=error",
 		"--storage-driver=vfs",
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
-	}, []string{"HOME=" + dir})
+	)
+	daemon := start(t, line[0], line[1:], append(env, "HOME="+dir))
 	daemon.await(t, func() bool {
 		_, _, err := cli.exec(t, []string{"version"})
 		return err == nil
@@ -194,10 +207,9 @@ func startDockerd(t *testing.T) dockerd {
 func (d dockerd) newClient(t *testing.T) docker {
 	t.Helper()
 	home := t.TempDir()
-	return docker{client{
-		path: need(t, "docker"),
-		env:  []string{"HOME=" + home, "DOCKER_CONFIG=" + home, "DOCKER_HOST=unix://" + d.socket, "DOCKER_BUILDKIT=0"},
-	}}
+	line := append(slices.Clone(d.wrapper), need(t, "docker"))
+	env := append(slices.Clone(d.env), "HOME="+home, "DOCKER_CONFIG="+home, "DOCKER_HOST=unix://"+d.socket, "DOCKER_BUILDKIT=0")
+	return docker{client{path: line[0], args: line[1:], env: env}}
 }
 
 // buildImage builds an image of two layers from scratch and returns its id.
