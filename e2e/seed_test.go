@@ -75,12 +75,15 @@ func TestSeed(t *testing.T) {
 }
 
 // A seed is a world with the recipe's files in it, and the service that knows the accounts.
-type seed struct{ *world }
+type seed struct {
+	*world
+	dir string // examples/seed, with certificates
+}
 
 func newSeed(t *testing.T) seed {
 	t.Helper()
-	w := seed{newWorld(t)}
-	dir := exampleOf(t, "seed")
+	w := seed{newWorld(t), exampleOf(t, "seed")}
+	dir := w.dir
 	made, err := exec.Command(filepath.Join(dir, "certificates")).CombinedOutput()
 	if err != nil {
 		t.Fatalf("certificates: %v\n%s", err, made)
