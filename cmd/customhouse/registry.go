@@ -16,7 +16,7 @@ import (
 )
 
 func registryCommand() *cobra.Command {
-	cmd := group(&cobra.Command{
+	return group(&cobra.Command{
 		Use:   "registry",
 		Short: "Stand in for CNCF distribution's registry",
 		Long: `The commands of registry take the configuration of CNCF distribution ("registry:2", "registry:3") as it is, and the
@@ -26,8 +26,6 @@ The same commands are there without the word registry where the program is calle
 		Example: "  customhouse registry serve /etc/distribution/config.yml",
 		Version: buildVersion(),
 	}, registryServeCommand(), registryCheckCommand(), registryCollectCommand())
-	cmd.SetVersionTemplate("registry customhouse {{.Version}}\n")
-	return cmd
 }
 
 func registryServeCommand() *cobra.Command {
