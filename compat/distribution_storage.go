@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"customhouse/config"
 )
 
 // Defaults of distribution.
@@ -101,7 +103,11 @@ func (t *distributionTranslation) middleware() {
 			key := fmt.Sprintf("middleware.%s[%d]", kind, i)
 			switch {
 			case bool(m.Disabled):
-			case kind == "storage" && (m.Name == "redirect" || m.Name == "cloudfront" || m.Name == "rewrite"):
+			case kind == "storage" && m.Name == "redirect":
+				t.require(key+".options.baseurl", m.Options.BaseURL != "")
+				base := strings.TrimSuffix(m.Options.BaseURL, "/")
+				t.to.Storage.Redirect = config.Redirect{Adopted: base, Data: base + "/" + ownFolder}
+			case kind == "storage" && (m.Name == "cloudfront" || m.Name == "rewrite"):
 				t.wrong(key, m.Name+" changes where clients fetch blobs, which are sent from here; remove it")
 			default:
 				t.wrong(key, "a part of a build of your own, which cannot be loaded here; remove it")

@@ -165,6 +165,10 @@ type Storage struct {
 	// Where foreign layers may lie.
 	ForeignURLs ForeignURLs `yaml:"foreign_urls"`
 
+	// Where a web server of yours has the folders of content, so that clients fetch blobs from there (307) and not here.
+	// It lets everybody read who can reach it and knows a digest: whom it serves is up to it.
+	Redirect Redirect `yaml:"redirect"`
+
 	// The largest blob to accept, such as 10GiB. 0 is no limit.
 	MaxBlobSize Size `yaml:"max_blob_size"`
 
@@ -177,6 +181,15 @@ type Storage struct {
 	// The storage folder of a CNCF distribution registry, which is taken over in place: what it holds is served from where
 	// it lies while it is read, and what is pushed to it later is followed. Nothing in it is changed.
 	Adopt string `yaml:"adopt"`
+}
+
+// Redirect is the section storage.redirect.
+type Redirect struct {
+	// The URL that has what is in the folder data. Empty sends nobody there.
+	Data string `yaml:"data"`
+
+	// The URL that has what is in the folder of adopt. Empty sends nobody there.
+	Adopted string `yaml:"adopted"`
 }
 
 // ForeignURLs is the section storage.foreign_urls.

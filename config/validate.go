@@ -120,6 +120,12 @@ func (c *Config) checkRules(p *problems) {
 func (c *Config) checkStorage(p *problems) {
 	s := c.Storage
 	p.add("storage.sparse", oneOf(s.Sparse, "none", "indexes", "all"))
+	for key, base := range map[string]string{"data": s.Redirect.Data, "adopted": s.Redirect.Adopted} {
+		u, err := url.Parse(base)
+		ok := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+		p.check(base == "" || ok, "storage.redirect."+key, "want a URL, such as https://cdn.example.com/registry")
+	}
+	p.check(s.Redirect.Adopted == "" || s.Adopt != "", "storage.redirect.adopted", "has no effect without storage.adopt")
 	for i, platform := range s.Platforms {
 		os, architecture, ok := strings.Cut(platform, "/")
 		p.check(ok && os != "" && architecture != "", fmt.Sprintf("storage.platforms[%d]", i), "want os/architecture, such as linux/amd64")

@@ -249,3 +249,30 @@ func TestProbes(t *testing.T) {
 		t.Error("ProbeTCP of nobody = nil")
 	}
 }
+
+// Where a web server has the files, clients are sent there for blobs, once these are known to be right; for all else they
+// are not.
+func TestRedirect(t *testing.T) {
+	h := open(t, setup{fails: true})
+	image := h.as("project").pushImage("a/app", "v1", "x")
+	h.change(func(st *server.State) {
+		st.Redirect = func(file string) string {
+			if path, ok := strings.CutPrefix(file, h.dir+"/"); ok {
+				return "https://cdn.example/" + path
+			}
+			return ""
+		}
+	})
+	p := h.as("project")
+	a := p.get("/v2/a/app/blobs/"+image.layerD).want(http.StatusTemporaryRedirect, "")
+	path, ok := strings.CutPrefix(a.header.Get("Location"), "https://cdn.example/")
+	if content, err := os.ReadFile(filepath.Join(h.dir, path)); !ok || err != nil || string(content) != string(image.layer) {
+		t.Errorf("Location = %s: %v", a.header.Get("Location"), err)
+	}
+	p.head("/v2/a/app/blobs/"+image.layerD).want(http.StatusOK, "")
+	p.get("/v2/a/app/manifests/v1").want(http.StatusOK, "")
+	h.as("bob").get("/v2/a/app/blobs/"+image.layerD).want(http.StatusForbidden, "DENIED")
+	stored := filepath.Join(h.dir, path)
+	must(t, os.WriteFile(stored, []byte(strings.Repeat("z", len(image.layer))), 0o600)) // rot
+	p.get("/v2/a/app/blobs/"+image.layerD).want(http.StatusNotFound, "BLOB_UNKNOWN")
+}

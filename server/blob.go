@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"customhouse"
+	"customhouse/registry"
 )
 
 // Content of a digest never changes, but who may see it does: only the client itself may keep it.
@@ -34,6 +35,13 @@ func getBlob(st *state, w http.ResponseWriter, r *http.Request, q admitted) erro
 	if want := r.Header.Get("If-Match"); want != "" && !matches(want, etag) {
 		setContent(w.Header(), q.digest, etag, cacheImmutable)
 		w.WriteHeader(http.StatusPreconditionFailed)
+		return nil
+	}
+	if url := st.elsewhere(r, b); url != "" {
+		setContent(w.Header(), q.digest, etag, noStore)
+		w.Header()["Location"] = []string{url}
+		w.Header()["Content-Length"] = []string{"0"}
+		w.WriteHeader(http.StatusTemporaryRedirect)
 		return nil
 	}
 	if ranges := r.Header.Get("Range"); ranges != "" && r.Method == http.MethodGet && rangeApplies(r, etag) {
@@ -66,6 +74,18 @@ func getBlob(st *state, w http.ResponseWriter, r *http.Request, q admitted) erro
 	}
 	w.WriteHeader(status)
 	return body()
+}
+
+// elsewhere is the URL where a client fetches a blob in place of here, "" for none.
+func (st *state) elsewhere(r *http.Request, b *registry.Blob) string {
+	if st.Redirect == nil || r.Method != http.MethodGet {
+		return ""
+	}
+	f := b.File()
+	if f == nil || !b.Verified() { // what is not known to be right is not given out by others either
+		return ""
+	}
+	return st.Redirect(f.Name())
 }
 
 // setContent sets the headers that every answer about content of a digest has.

@@ -29,13 +29,14 @@ type State struct {
 	Requests bool               // whether each request is logged, not those alone that were refused or failed
 	Proxies  Proxies            // who is believed when they tell the address of a client
 
-	Prefix  string                  // what stands before /v2/ and all other paths, such as "/registry"; "" for nothing
-	Headers http.Header             // added to every answer; nil for none
-	Lists   Lists                   // how long lists may be
-	Checks  *Checks                 // what readiness asks beside the registry; nil for nothing
-	Events  bool                    // whether somebody is told of events, so that it matters where they come from
-	Pulled  func(customhouse.Event) // is told of pulls; nil: nobody is
-	Metrics *Metrics                // counts requests; nil for nothing
+	Redirect func(file string) string // the URL of a file of content where clients fetch it, "" for none; nil: blobs are sent from here
+	Prefix   string                   // what stands before /v2/ and all other paths, such as "/registry"; "" for nothing
+	Headers  http.Header              // added to every answer; nil for none
+	Lists    Lists                    // how long lists may be
+	Checks   *Checks                  // what readiness asks beside the registry; nil for nothing
+	Events   bool                     // whether somebody is told of events, so that it matters where they come from
+	Pulled   func(customhouse.Event)  // is told of pulls; nil: nobody is
+	Metrics  *Metrics                 // counts requests; nil for nothing
 
 	TokenServer *TokenServer // in the place of Registry
 

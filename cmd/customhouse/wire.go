@@ -76,7 +76,7 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 		if err != nil {
 			return server.State{}, err
 		}
-		st.Delete, st.ReadOnly = c.Storage.Delete, c.Storage.ReadOnly
+		st.Delete, st.ReadOnly, st.Redirect = c.Storage.Delete, c.Storage.ReadOnly, redirect(c)
 		st.Events, st.Pulled = len(c.Notify.Endpoints) > 0, p.pulled
 		st.Registry = p.base.With(registry.Options{
 			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, ForeignURL: foreign,
@@ -255,6 +255,22 @@ func proxiesOf(c *config.Config) server.Proxies {
 		p.Trusted = append(p.Trusted, netip.Prefix(trusted))
 	}
 	return p
+}
+
+// redirect returns what tells where clients fetch files of content, nil if that is here.
+func redirect(c *config.Config) func(file string) string {
+	r := c.Storage.Redirect
+	if r.Data == "" && r.Adopted == "" {
+		return nil
+	}
+	return func(file string) string {
+		for _, root := range []struct{ folder, url string }{{c.Data, r.Data}, {c.Storage.Adopt, r.Adopted}} { // the first may lie in the second
+			if path, ok := strings.CutPrefix(file, root.folder+"/"); ok && root.folder != "" && root.url != "" {
+				return strings.TrimSuffix(root.url, "/") + "/" + path
+			}
+		}
+		return ""
+	}
 }
 
 // realmOf tells by which names the registry is known.
