@@ -20,6 +20,7 @@ var graph = map[string][]string{
 	"customhouse/index":           {},
 	"customhouse/blob":            {},
 	"customhouse/authn":           {},
+	"customhouse/database":        {},
 	"customhouse/policy":          {},
 	"customhouse/token":           {},
 	"customhouse/program":         {"outbound"},

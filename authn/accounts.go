@@ -83,6 +83,9 @@ func (a *Accounts) Lookup(ctx context.Context, account string) (customhouse.Iden
 
 // ask asks the source. The hash is zero for an account without a password.
 func (a *Accounts) ask(ctx context.Context, name string) (customhouse.Identity, Hash, error) {
+	if _, err := customhouse.ParseAccount(name); err != nil {
+		return customhouse.Identity{}, Hash{}, ErrUnknownUser
+	}
 	have, err := a.source.Account(ctx, name)
 	if errors.Is(err, customhouse.ErrNotFound) || err == nil && have.Name != name { // databases may find "alice" for "Alice"
 		return customhouse.Identity{}, Hash{}, ErrUnknownUser

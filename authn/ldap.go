@@ -120,7 +120,7 @@ func NewLDAP(passwords *Passwords, o LDAPOptions) (Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckLDAPGroupFilter(o.Groups.Filter); err != nil {
+	if err := checkGroupFilter(o.Groups.Filter); err != nil {
 		return nil, err
 	}
 	servers, err := newLDAPServers(o)

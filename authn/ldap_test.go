@@ -396,8 +396,9 @@ func TestNewLDAPRefuses(t *testing.T) {
 		}
 	}
 	for _, u := range []string{"ldap://[::1]", "ldaps://ldap.example.com:636", "ldap://10.0.0.1:3890/"} {
-		if err := authn.CheckLDAPURL(u); err != nil {
-			t.Errorf("CheckLDAPURL(%q) = %v", u, err)
+		good.Servers = []string{u}
+		if _, err := authn.NewLDAP(authn.NewPasswords(authn.PasswordOptions{}), good); err != nil {
+			t.Errorf("NewLDAP of %s = %v", u, err)
 		}
 	}
 }

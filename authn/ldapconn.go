@@ -223,9 +223,3 @@ func parseLDAPURL(s string) (host, address string, encrypted bool, err error) {
 	}
 	return u.Hostname(), net.JoinHostPort(u.Hostname(), port), encrypted, nil
 }
-
-// CheckLDAPURL tells what is wrong with the URL of an LDAP server.
-func CheckLDAPURL(s string) error {
-	_, _, _, err := parseLDAPURL(s)
-	return err
-}

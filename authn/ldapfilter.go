@@ -17,15 +17,8 @@ type accountFilters struct {
 	attribute string // that holds the name
 }
 
-// CheckLDAPFilter tells what is wrong with a filter for accounts, and with attribute as the one that holds their names;
-// "" is the one that the filter compares.
-func CheckLDAPFilter(filter, attribute string) error {
-	_, err := parseAccountFilter(filter, attribute)
-	return err
-}
-
-// CheckLDAPGroupFilter tells what is wrong with a filter for the groups of an account.
-func CheckLDAPGroupFilter(filter string) error {
+// checkGroupFilter tells what is wrong with a filter for the groups of an account.
+func checkGroupFilter(filter string) error {
 	if filter == "" {
 		return nil
 	}
