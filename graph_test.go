@@ -33,7 +33,7 @@ var graph = map[string][]string{
 	"customhouse/compat":          {"config", "policy"},
 	"customhouse/server":          {"registry", "gate"},
 	"customhouse/transfer":        {"registry", "outbound"},
-	"customhouse/cmd/customhouse": {"index", "notify", "blob", "authn", "policy", "token", "registry", "gate", "authz", "program", "config", "server", "compat", "transfer"},
+	"customhouse/cmd/customhouse": {"index", "notify", "blob", "authn", "database", "policy", "token", "registry", "gate", "authz", "program", "config", "server", "compat", "transfer"},
 	"customhouse/examples":        {"config"},
 	"customhouse/e2e":             {},
 	"customhouse/e2e/backend":     {},

@@ -12,6 +12,12 @@ type Authorize struct {
 	// an action decides about it. Those that the list leaves out follow in the order of the default.
 	Order []Decider `yaml:"order"`
 
+	// An access list in docker_auth's table xorm_acl_entry of a SQL database.
+	SQL StoredSQL `yaml:"sql"`
+
+	// An access list in a collection of MongoDB, as docker_auth keeps it.
+	Mongo StoredMongo `yaml:"mongo"`
+
 	// A Casbin model and its policy. It always has something to say: nobody after it is asked.
 	Casbin Casbin `yaml:"casbin"`
 

@@ -130,6 +130,15 @@ type Auth struct {
 
 	// A WebAssembly module of yours that is asked who somebody is.
 	Plugin PluginProgram `yaml:"plugin"`
+
+	// Accounts of an LDAP directory.
+	LDAP LDAP `yaml:"ldap"`
+
+	// Accounts in tables of a SQL database: docker_auth's, or your own.
+	SQL SQL `yaml:"sql"`
+
+	// Accounts in a collection of MongoDB, as docker_auth keeps them.
+	Mongo Mongo `yaml:"mongo"`
 }
 
 // User is an account of the section auth.users.
@@ -259,14 +268,18 @@ func Default() *Config {
 			Expiration:        5 * time.Minute,
 			RefreshExpiration: 720 * time.Hour,
 		},
-		Auth: Auth{Basic: true, Anonymous: true, Order: slices.Clone(sources), Accounts: true},
+		Auth: Auth{
+			Basic: true, Anonymous: true, Order: slices.Clone(sources), Accounts: true,
+			LDAP: defaultLDAP(), SQL: SQL{SQLDatabase: defaultSQL(), Remembered: defaultRemembered()},
+			Mongo: Mongo{MongoCollection: defaultMongo(), Remembered: defaultRemembered()},
+		},
 		Rules: []policy.Rule{{
 			Match:   policy.Match{Labels: map[string]string{"role": "admin"}},
 			Actions: []customhouse.Action{customhouse.All},
 			Comment: "accounts labelled role=admin may do everything",
 		}},
 		Dialect:   DialectNative,
-		Authorize: Authorize{Order: slices.Clone(deciders)},
+		Authorize: Authorize{Order: slices.Clone(deciders), SQL: defaultStoredSQL(), Mongo: defaultStoredMongo()},
 		Storage: Storage{
 			Delete:        true,
 			Sparse:        "indexes",

@@ -70,6 +70,7 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 	c := Default()
 	d := newDecoder(name)
 	d.decode(root, c)
+	c.locate(filepath.Dir(name))
 	for key, p := range c.paths() {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(name), *p)
@@ -108,17 +109,23 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 // paths returns the values that are paths, by key.
 func (c *Config) paths() map[string]*string {
 	paths := map[string]*string{
-		"data":                    &c.Data,
-		"tls.certificate":         &c.TLS.Certificate,
-		"tls.key":                 &c.TLS.Key,
-		"token.key":               &c.Token.Key,
-		"token.certificate":       &c.Token.Certificate,
-		"auth.htpasswd":           &c.Auth.Htpasswd,
-		"authorize.casbin.model":  &c.Authorize.Casbin.Model,
-		"authorize.casbin.policy": &c.Authorize.Casbin.Policy,
-		"tls.acme.cache":          &c.TLS.ACME.Cache,
-		"tls.acme.ca":             &c.TLS.ACME.CA,
-		"storage.adopt":           &c.Storage.Adopt,
+		"data":                          &c.Data,
+		"tls.certificate":               &c.TLS.Certificate,
+		"tls.key":                       &c.TLS.Key,
+		"token.key":                     &c.Token.Key,
+		"token.certificate":             &c.Token.Certificate,
+		"auth.htpasswd":                 &c.Auth.Htpasswd,
+		"authorize.casbin.model":        &c.Authorize.Casbin.Model,
+		"authorize.casbin.policy":       &c.Authorize.Casbin.Policy,
+		"tls.acme.cache":                &c.TLS.ACME.Cache,
+		"tls.acme.ca":                   &c.TLS.ACME.CA,
+		"storage.adopt":                 &c.Storage.Adopt,
+		"auth.ldap.ca_certificate":      &c.Auth.LDAP.CACertificate,
+		"auth.ldap.bind_password_file":  &c.Auth.LDAP.BindPasswordFile,
+		"auth.sql.source_file":          &c.Auth.SQL.SourceFile,
+		"auth.mongo.password_file":      &c.Auth.Mongo.PasswordFile,
+		"authorize.sql.source_file":     &c.Authorize.SQL.SourceFile,
+		"authorize.mongo.password_file": &c.Authorize.Mongo.PasswordFile,
 	}
 	for i := range c.TLS.ClientCAs {
 		paths[fmt.Sprintf("tls.client_cas[%d]", i)] = &c.TLS.ClientCAs[i]

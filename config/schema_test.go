@@ -97,6 +97,10 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 // addDefaults writes the values of v into the properties of s.
 func addDefaults(s *jsonschema.Schema, v reflect.Value) {
 	for f, field := range v.Fields() {
+		if f.Anonymous {
+			addDefaults(s, field)
+			continue
+		}
 		p, ok := s.Properties.Get(f.Tag.Get("yaml"))
 		switch {
 		case !ok || f.Name == "Rules":
@@ -212,8 +216,18 @@ func (d *document) table(path, about string, v reflect.Value, defaults bool) {
 		fmt.Fprintf(d, "\n## %s\n\n%s\n", path, about)
 	}
 	d.WriteString("\n| key | type | default | meaning |\n|---|---|---|---|\n")
-	var inner []func()
+	for _, write := range d.rows(path, v, defaults) {
+		write()
+	}
+}
+
+// rows writes the keys of a section, and returns what writes the sections in it.
+func (d *document) rows(path string, v reflect.Value, defaults bool) (inner []func()) {
 	for f, field := range v.Fields() {
+		if f.Anonymous {
+			inner = append(inner, d.rows(path, field, defaults)...)
+			continue
+		}
 		key := f.Tag.Get("yaml")
 		if key == "-" {
 			continue
@@ -224,9 +238,13 @@ func (d *document) table(path, about string, v reflect.Value, defaults bool) {
 		switch {
 		case isSection(f.Type):
 			inner = append(inner, func() { d.table(full, about, field, defaults) })
-		case full == "auth.users":
+		case f.Type.Kind() == reflect.Map && isSection(f.Type.Elem()):
 			value = "`{}`"
-			inner = append(inner, func() { d.table(full+".NAME", "An account.", reflect.Zero(f.Type.Elem()), false) })
+			of := d.comments[f.Type.Elem().PkgPath()+"."+f.Type.Elem().Name()]
+			if full == "auth.users" {
+				of = "An account."
+			}
+			inner = append(inner, func() { d.table(full+".NAME", of, reflect.Zero(f.Type.Elem()), false) })
 		case full == "rules":
 			inner = append(inner, func() { d.table(full+"[]", d.rules, reflect.Zero(f.Type.Elem()), false) })
 		case defaults:
@@ -234,9 +252,7 @@ func (d *document) table(path, about string, v reflect.Value, defaults bool) {
 		}
 		fmt.Fprintf(d, "| `%s` | %s | %s | %s |\n", key, typeName(f), value, strings.ReplaceAll(about, "|", `\|`))
 	}
-	for _, write := range inner {
-		write()
-	}
+	return inner
 }
 
 func code(v any) string {

@@ -31,6 +31,8 @@ func (c *Config) problems() Errors {
 	c.checkToken(&p)
 	c.checkAuth(&p)
 	c.checkOrder(&p)
+	c.checkLDAP(&p)
+	c.checkDatabases(&p)
 	c.checkAuthorize(&p)
 	c.checkPrograms(&p)
 	c.checkRules(&p)

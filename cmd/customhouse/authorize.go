@@ -20,7 +20,7 @@ func (p parts) authorizer(c *config.Config) (*authz.Chain, error) {
 			return nil, fmt.Errorf("authorize.%s: %w", decider, err)
 		}
 		if member != nil {
-			p.ends.close(member)
+			p.closes(member)
 			members = append(members, member)
 		}
 	}
@@ -35,6 +35,8 @@ var authorizers = map[config.Decider]func(parts, *config.Config) (authz.Authoriz
 	"webhook": accessProgram("webhook", func(c *config.Config) config.WebhookProgram { return c.Authorize.Webhook }, parts.webhookProgram),
 	"plugin":  accessProgram("plugin", func(c *config.Config) config.PluginProgram { return c.Authorize.Plugin }, parts.pluginProgram),
 	"casbin":  parts.casbin,
+	"sql":     parts.storedSQL,
+	"mongo":   parts.storedMongo,
 }
 
 func (p parts) rules(c *config.Config) (authz.Authorizer, error) {

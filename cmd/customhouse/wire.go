@@ -32,6 +32,7 @@ type parts struct {
 	remotes   map[string]*token.Remote      // key sets of others, by URL
 	metrics   *server.Metrics
 	checks    *server.Checks
+	backends  *backends
 	ends      *ends                    // of what is being built
 	told      *atomic.Pointer[telling] // nil while nobody is told of events
 }
@@ -40,7 +41,7 @@ func newParts(log *slog.Logger, db *index.DB, health config.Health) parts {
 	return parts{
 		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
 		remotes: map[string]*token.Remote{}, metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
-		last: &atomic.Pointer[server.State]{}, ends: &ends{}, told: &atomic.Pointer[telling]{},
+		last: &atomic.Pointer[server.State]{}, backends: &backends{all: map[string]*backend{}}, ends: &ends{}, told: &atomic.Pointer[telling]{},
 	}
 }
 
@@ -96,6 +97,13 @@ type ends struct{ all []io.Closer }
 func (e *ends) close(component any) {
 	if c, ok := component.(io.Closer); ok {
 		e.all = append(e.all, c)
+	}
+}
+
+// closes makes a component be closed with the configuration that is being built, unless it may live longer.
+func (p parts) closes(component any) {
+	if !p.backends.holds(component) {
+		p.ends.close(component)
 	}
 }
 
@@ -159,7 +167,7 @@ func (p parts) chain(c *config.Config) (*authn.Chain, error) {
 			return nil, fmt.Errorf("auth.%s: %w", source, err)
 		}
 		if member != nil {
-			p.ends.close(member)
+			p.closes(member)
 			members = append(members, member)
 		}
 	}
@@ -175,6 +183,9 @@ var authenticators = map[config.Source]func(parts, *config.Config) (authn.Authen
 	"worker":   loginProgram("worker", func(c *config.Config) config.WorkerProgram { return c.Auth.Worker }, parts.workerProgram),
 	"webhook":  loginProgram("webhook", func(c *config.Config) config.WebhookProgram { return c.Auth.Webhook }, parts.webhookProgram),
 	"plugin":   loginProgram("plugin", func(c *config.Config) config.PluginProgram { return c.Auth.Plugin }, parts.pluginProgram),
+	"ldap":     parts.ldap,
+	"sql":      parts.sql,
+	"mongo":    parts.mongo,
 }
 
 func (p parts) users(c *config.Config) (authn.Authenticator, error) {
