@@ -1,10 +1,12 @@
 package authn_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -169,6 +171,47 @@ func TestR48_DatabaseOutage(t *testing.T) {
 	if _, err := a.Lookup(t.Context(), "alice"); err != nil {
 		t.Errorf("Lookup after the outage = %v", err)
 	}
+}
+
+// TestR48_HungSource: a source that does not answer holds one request up, and those that follow only now and then.
+func TestR48_HungSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := errors.New("no answer")
+		s := &store{accounts: map[string]customhouse.Account{"alice": {Name: "alice", Password: hash(t, "secret", 4)}}}
+		slowly := sourceFunc(func(ctx context.Context, name string) (customhouse.Account, error) {
+			if s.err != nil {
+				time.Sleep(5 * time.Second)
+			}
+			return s.Account(ctx, name)
+		})
+		a := authn.NewAccounts(slowly, authn.NewPasswords(authn.PasswordOptions{}), authn.AccountsOptions{Grace: time.Hour})
+		if _, err := a.Lookup(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		s.err = hung
+		time.Sleep(2 * time.Second)
+		for i, want := range []time.Duration{5 * time.Second, 0, 0} {
+			begin := time.Now()
+			if _, err := a.Lookup(t.Context(), "alice"); err != nil || time.Since(begin) != want {
+				t.Errorf("Lookup %d = %v after %v, want what was said last after %v", i, err, time.Since(begin), want)
+			}
+			if _, err := a.Lookup(t.Context(), "carol"); !errors.Is(err, hung) {
+				t.Errorf("Lookup of who was never seen = %v, want that it cannot tell", err)
+			}
+		}
+		s.err = nil
+		time.Sleep(2 * time.Second)
+		if _, err := a.Lookup(t.Context(), "carol"); !errors.Is(err, authn.ErrUnknownUser) {
+			t.Errorf("Lookup after the outage = %v, want ErrUnknownUser", err)
+		}
+	})
+}
+
+// sourceFunc is a function as an AccountSource.
+type sourceFunc func(context.Context, string) (customhouse.Account, error)
+
+func (f sourceFunc) Account(ctx context.Context, name string) (customhouse.Account, error) {
+	return f(ctx, name)
 }
 
 // TestA5_NoPassword: where docker_auth takes any password, an account without one cannot log in.

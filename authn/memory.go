@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -25,7 +26,16 @@ type memory struct {
 
 	mu      sync.Mutex
 	flights map[string]*inquiry
+	hung    error     // what a source said that took its time to fail
+	until   time.Time // it is not asked before
 }
+
+// A source that is slow to fail is left alone for a moment, so that not everybody waits for it. Only where there is
+// grace: a source without is at hand.
+const (
+	slow   = time.Second
+	moment = time.Second
+)
 
 // remembered is an answer of the source.
 type remembered struct {
@@ -66,10 +76,31 @@ func (m *memory) lookup(ctx context.Context, account string, ask func(context.Co
 	if ok && age < m.fresh {
 		return last.identity, last.err
 	}
-	id, err := m.join(ctx, account, ask)
+	id, err := m.patiently(ctx, account, ask)
 	away := err != nil && !errors.Is(err, ErrUnknownUser)
 	if away && ok && age < m.grace && ctx.Err() == nil {
 		return last.identity, last.err
+	}
+	return id, err
+}
+
+// patiently is join, unless the source has just kept somebody waiting for nothing.
+func (m *memory) patiently(ctx context.Context, account string, ask func(context.Context) (customhouse.Identity, error)) (customhouse.Identity, error) {
+	begin := m.now()
+	m.mu.Lock()
+	hung, wait := m.hung, begin.Before(m.until)
+	m.mu.Unlock()
+	if wait {
+		return customhouse.Identity{}, fmt.Errorf("left alone after: %w", hung)
+	}
+	id, err := m.join(ctx, account, ask)
+	if err == nil || errors.Is(err, ErrUnknownUser) || ctx.Err() != nil || m.grace == 0 {
+		return id, err
+	}
+	if end := m.now(); end.Sub(begin) > slow {
+		m.mu.Lock()
+		m.hung, m.until = err, end.Add(moment)
+		m.mu.Unlock()
 	}
 	return id, err
 }
