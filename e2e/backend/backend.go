@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -23,8 +22,7 @@ import (
 // need returns the path of the first of several names of a program that is there.
 func need(t testing.TB, names ...string) string {
 	t.Helper()
-	_, self, _, _ := runtime.Caller(0)
-	tools := filepath.Join(filepath.Dir(self), "..", "..", ".tools", "bin")
+	tools := filepath.Join(moduleRoot(t), ".tools", "bin")
 	for _, name := range names {
 		places := []string{filepath.Join(tools, name), filepath.Join("/usr/sbin", name)}
 		if found, err := exec.LookPath(name); err == nil {
@@ -45,6 +43,23 @@ func need(t testing.TB, names ...string) string {
 	}
 	t.Skipf("missing: %s (run e2e/install)", names[0])
 	return ""
+}
+
+// moduleRoot returns the folder of the module that the test is of: tests run in the folder of their package.
+func moduleRoot(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return at
+		}
+		if at == filepath.Dir(at) {
+			t.Fatalf("no go.mod above %s", dir)
+		}
+	}
 }
 
 // port returns a port of loopback that was free a moment ago.
