@@ -3,6 +3,7 @@
 //	make bench                         all scenarios, all peers, without authentication and with tokens
 //	bench/run -quick                   the same in short: less content, one second, one round
 //	bench/run -only customhouse,limit -auth off -scenarios blob-get-4k,manifest-get
+//	bench/run -service -quick          the token service in docker_auth's place alone: half a minute
 //	go run ./bench -url http://127.0.0.1:5000 -scenario blob-get-4k -c 8 -d 3s -user writer:writer-secret -pid $(pidof customhouse)
 //
 // The last form puts the content that the scenario needs into a registry that runs already, if it is not there, and
@@ -28,6 +29,10 @@
 //
 // With tokens, Customhouse issues them itself, for the account of examples/two-users; docker-registry trusts a key of
 // the bench, which signs RS256 tokens as docker_auth would.
+//
+// The last table (service.go) is that of the token service with docker_auth's configuration: logins that are remembered and
+// not, programs of each kind, a thousand rules. Each row stands beside what the machine can do at most (signatures, bcrypts,
+// starts of the script, on the same core and in the same run), what the project wants to reach, and docker_auth's figure.
 //
 // Every process that the bench starts ends with it, on errors and on Ctrl-C too, and its folders are removed.
 package main

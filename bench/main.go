@@ -44,6 +44,9 @@ type options struct {
 	pin              bool
 
 	limitServer string
+	service     bool
+	answerLines bool
+	answerPosts string
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -68,6 +71,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.pid, "pid", 0, "with -url: the server's process id, to tell its CPU time and memory")
 	f.BoolVar(&o.pin, "pin", false, "with -url: keep the clients on the second core")
 	f.StringVar(&o.limitServer, "limit-server", "", "be the limit server on this `address`, with data in -dir")
+	f.BoolVar(&o.service, "service", false, "measure the token service in docker_auth's place, and nothing else")
+	f.BoolVar(&o.answerLines, "answer-lines", false, "be a worker that says yes to everything")
+	f.StringVar(&o.answerPosts, "answer-posts", "", "be a webhook on this `address` that says yes to everything")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -91,6 +97,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.limitServer != "" {
 		return serveLimit(ctx, o.limitServer, o.dir)
 	}
+	switch {
+	case o.answerLines:
+		return answerLines(os.Stdin, stdout)
+	case o.answerPosts != "":
+		return answerPosts(ctx, o.answerPosts)
+	case o.service:
+		return runService(ctx, o, stdout, stderr)
+	}
 	chosen, err := choose(scenarios(), o.scenarios, func(s scenario) string { return s.name })
 	if err != nil {
 		return err
@@ -102,7 +116,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.url != "" {
 		return runSingle(ctx, o, chosen, size, stdout)
 	}
-	return runAll(ctx, o, chosen, size, stdout, stderr)
+	if err := runAll(ctx, o, chosen, size, stdout, stderr); err != nil || o.scenarios != "" || o.auth == "off" || o.only != "" && !strings.Contains(o.only, nameCustomhouse) {
+		return err
+	}
+	return runService(ctx, o, stdout, stderr)
 }
 
 // choose returns those of all whose names are in list, which is comma-separated; all if it is empty.

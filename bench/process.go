@@ -64,7 +64,8 @@ func startProcess(ctx context.Context, cmd *exec.Cmd, addr string, c cores, on [
 	return p, nil
 }
 
-// awaitReady polls GET /v2/ every half millisecond; it is ready when it answers 200, or 401 because it wants a token.
+// awaitReady polls GET /v2/ every half millisecond; it is ready when it answers 200, 401 because it wants a token, or 404
+// because it is a token service.
 func (p *process) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -72,7 +73,7 @@ func (p *process) awaitReady(ctx context.Context) error {
 		resp, err := httpGet(ctx, "http://"+p.addr+"/v2/", "")
 		if err == nil {
 			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized {
+			if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusNotFound {
 				return nil
 			}
 		}
