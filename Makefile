@@ -24,7 +24,9 @@ test-long: lint       ## the same with helm, cosign, soak, power loss and the ra
 bench:                ## measure beside Debian's docker-registry and print the table
 	bench/run
 
-lint:                 ## formatting, vet, staticcheck
+lint:                 ## formatting, vet, staticcheck, pages that are generated
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	@before=$$(cat web/*_templ.go | sha256sum); go run github.com/a-h/templ/cmd/templ@v0.3.977 generate -path web -log-level error && \
+	test "$$before" = "$$(cat web/*_templ.go | sha256sum)" || { echo "web: the pages were not generated from their templates; they are now"; exit 1; }

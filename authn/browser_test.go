@@ -411,3 +411,43 @@ func TestSealFile(t *testing.T) {
 		t.Fatalf("LoadOrCreateSeal of no key = %v", err)
 	}
 }
+
+func TestChainOwnerAndRecall(t *testing.T) {
+	outage := errors.New("connection refused")
+	v := newVisit(t, nil)
+	local := known{stub{"accounts", authn.ErrUnknownUser}}
+	chain, err := authn.NewChain(nil, local, v.Browser, stub{"program", nil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, p := v.password(t, time.Time{})
+	for _, tt := range []struct{ except, want string }{{"", "oidc"}, {"oidc", ""}} {
+		if got, err := chain.Owner(t.Context(), "alice@example.com", tt.except); got != tt.want || err != nil {
+			t.Errorf("Owner but for %q = %q, %v, want %q", tt.except, got, err, tt.want)
+		}
+	}
+	down, err := authn.NewChain(nil, known{stub{"accounts", outage}}, v.Browser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := down.Owner(t.Context(), "bob", "oidc"); !errors.Is(err, outage) {
+		t.Errorf("Owner while one is down = %q, %v, want the outage", got, err)
+	}
+	id, err := chain.Authenticate(t.Context(), basic("alice@example.com", string(secret)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chain.Recall(t.Context(), id); err != nil {
+		t.Fatalf("Recall = %v", err)
+	}
+	v.password(t, time.Time{}) // another, newer one
+	if got, err := chain.Recall(t.Context(), id); err != nil || got.Stamp != id.Stamp {
+		t.Fatalf("Recall beside a newer password = %+v, %v, want the stamp %s", got, err, id.Stamp)
+	}
+	if err := v.Revoke(t.Context(), v.signIn, p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chain.Recall(t.Context(), id); !errors.Is(err, authn.ErrUnknownUser) {
+		t.Fatalf("Recall after the revocation = %v, want ErrUnknownUser", err)
+	}
+}

@@ -8,17 +8,16 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/oauth2"
 
 	"customhouse"
+	"customhouse/outbound"
 )
 
 // Provider is where people sign in with a browser. The errors of its methods are a *NotVouched when the provider has
@@ -108,7 +107,11 @@ func newClient(o ClientOptions, urls ...string) (*client, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &dialer{trusted: map[string]bool{}, plain: net.Dialer{Timeout: o.Timeout}}
+	d := &dialer{
+		trusted: map[string]bool{},
+		named:   outbound.NewDialer(outbound.Options{Timeout: o.Timeout, Private: true}),
+		others:  outbound.NewDialer(outbound.Options{Timeout: o.Timeout}),
+	}
 	for _, text := range urls {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -145,11 +148,11 @@ func sameOrigin(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// dialer decides at the time of connecting, with the address that is connected to, where a client may go.
+// dialer knows which hosts the operator has named: those may be in a private network.
 type dialer struct {
-	trusted map[string]bool
-	proxies sync.Map // the hosts of proxies
-	plain   net.Dialer
+	trusted       map[string]bool
+	proxies       sync.Map // the hosts of proxies
+	named, others *outbound.Dialer
 }
 
 func (d *dialer) proxy(r *http.Request) (*url.URL, error) {
@@ -167,32 +170,13 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	}
 	host = strings.ToLower(host)
 	if _, proxy := d.proxies.Load(host); proxy || d.trusted[host] {
-		return d.plain.DialContext(ctx, network, address)
+		return d.named.DialContext(ctx, network, address)
 	}
-	public := d.plain
-	public.Control = func(_, address string, _ syscall.RawConn) error {
-		ap, err := netip.ParseAddrPort(address)
-		if err != nil || !isPublic(ap.Addr().Unmap()) {
-			return errors.New("the host is in a private network; its operator can name it in hosts")
-		}
-		return nil
+	c, err := d.others.DialContext(ctx, network, address)
+	if forbidden := (*outbound.ForbiddenError)(nil); errors.As(err, &forbidden) {
+		return nil, fmt.Errorf("%w; the operator can name the host %s in hosts", err, host)
 	}
-	return public.DialContext(ctx, network, address)
-}
-
-// translated are networks in which an IPv6 address stands for an IPv4 address: NAT64 and 6to4.
-var translated = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16")}
-
-// shared is the network between providers and their customers (RFC 6598).
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
-func isPublic(a netip.Addr) bool {
-	for _, p := range translated {
-		if p.Contains(a) {
-			return false
-		}
-	}
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
+	return c, err
 }
 
 // bounded bounds the body of answers.

@@ -139,6 +139,21 @@ type Auth struct {
 
 	// Accounts in a collection of MongoDB, as docker_auth keeps them.
 	Mongo Mongo `yaml:"mongo"`
+
+	// An OpenID provider where people sign in with a browser at /ui/ to get app passwords.
+	OIDC OIDC `yaml:"oidc"`
+
+	// GitHub as a place where people sign in with a browser.
+	GitHub GitHub `yaml:"github"`
+
+	// GitLab as a place where people sign in with a browser.
+	GitLab GitLab `yaml:"gitlab"`
+
+	// Google as a place where people sign in with a browser. The names of accounts are email addresses.
+	Google Google `yaml:"google"`
+
+	// The passwords that people who sign in with a browser get for their programs.
+	AppPasswords AppPasswords `yaml:"app_passwords"`
 }
 
 // User is an account of the section auth.users.
@@ -271,7 +286,12 @@ func Default() *Config {
 		Auth: Auth{
 			Basic: true, Anonymous: true, Order: slices.Clone(sources), Accounts: true,
 			LDAP: defaultLDAP(), SQL: SQL{SQLDatabase: defaultSQL(), Remembered: defaultRemembered()},
-			Mongo: Mongo{MongoCollection: defaultMongo(), Remembered: defaultRemembered()},
+			Mongo:        Mongo{MongoCollection: defaultMongo(), Remembered: defaultRemembered()},
+			OIDC:         OIDC{OAuthClient: defaultClient(), AccountClaim: "email", SignInAgain: 24 * time.Hour},
+			GitHub:       GitHub{OAuthClient: defaultClient(), WebURL: "https://github.com", APIURL: "https://api.github.com"},
+			GitLab:       GitLab{OAuthClient: defaultClient(), WebURL: "https://gitlab.com", Scopes: []string{"openid", "read_user"}},
+			Google:       Google{OAuthClient: defaultClient()},
+			AppPasswords: AppPasswords{Expiration: 90 * 24 * time.Hour, PerAccount: 50, Session: 12 * time.Hour},
 		},
 		Rules: []policy.Rule{{
 			Match:   policy.Match{Labels: map[string]string{"role": "admin"}},

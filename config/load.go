@@ -84,6 +84,11 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 			d.report(key, why)
 		}
 	}
+	for i := range c.Auth.AppPasswords.Import {
+		if p := &c.Auth.AppPasswords.Import[i].LevelDB; *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(name), *p)
+		}
+	}
 	for i := range c.Rules {
 		if key := fmt.Sprintf("rules[%d]", i); d.has(key) {
 			c.Rules[i].Source = fmt.Sprintf("%s:%d", name, d.at(key).line)
@@ -135,6 +140,7 @@ func (c *Config) paths() map[string]*string {
 		paths[key+".certificates"], paths[key+".jwks"] = &t.Certificates, &t.JWKS
 	}
 	c.programPaths(paths)
+	c.Auth.oauthPaths(paths)
 	return paths
 }
 

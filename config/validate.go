@@ -30,6 +30,7 @@ func (c *Config) problems() Errors {
 	c.checkTLS(&p)
 	c.checkToken(&p)
 	c.checkAuth(&p)
+	c.checkOAuth(&p)
 	c.checkOrder(&p)
 	c.checkLDAP(&p)
 	c.checkDatabases(&p)

@@ -38,9 +38,18 @@ type State struct {
 	Pulled   func(customhouse.Event)  // is told of pulls; nil: nobody is
 	Metrics  *Metrics                 // counts requests; nil for nothing
 
+	Pages Pages // what people see with a browser; nil for nothing
+
 	TokenServer *TokenServer // in the place of Registry
 
 	Release func() // called when no request uses the state any more; nil for nothing
+}
+
+// Pages answers at paths of its own, which are none of the registry's: it decides alone who sees what there, and what it
+// knows them by counts nowhere else.
+type Pages interface {
+	http.Handler
+	Owns(path string) bool // without Prefix
 }
 
 // Lists bounds a page of a list. 0 is the usual.
@@ -157,7 +166,7 @@ func (st *state) route(w *response, r *http.Request) error {
 	if !ok && r.URL.Path != "/" { // a load balancer asks for / wherever the registry stands
 		return customhouse.Errorf(customhouse.NotFound, "no such endpoint")
 	}
-	if st.Registry == nil && !everywhere(path) {
+	if st.Registry == nil && !everywhere(path) && !st.owned(path) {
 		return st.tokenServer(w, r, path)
 	}
 	if path == "/v2" || strings.HasPrefix(path, "/v2/") {
@@ -166,8 +175,10 @@ func (st *state) route(w *response, r *http.Request) error {
 	}
 	switch path {
 	case "", "/":
-		w.quiet = true
-		return health(w, r, nil)
+		if !st.owned(path) {
+			w.quiet = true
+			return health(w, r, nil)
+		}
 	case TokenPath:
 		return st.token(w, r)
 	case "/.well-known/jwks.json":
@@ -179,6 +190,10 @@ func (st *state) route(w *response, r *http.Request) error {
 		w.quiet = true
 		return health(w, r, st.isReady(r.Context()))
 	}
+	if st.owned(path) {
+		st.Pages.ServeHTTP(w, r)
+		return nil
+	}
 	return customhouse.Errorf(customhouse.NotFound, "no such endpoint")
 }
 
@@ -186,6 +201,9 @@ func (st *state) route(w *response, r *http.Request) error {
 func everywhere(path string) bool {
 	return path == TokenPath || path == "/.well-known/jwks.json" || path == "/livez" || path == "/readyz"
 }
+
+// owned tells whether the pages answer at path.
+func (st *state) owned(path string) bool { return st.Pages != nil && st.Pages.Owns(path) }
 
 // Values of headers that are always the same.
 var (

@@ -35,6 +35,7 @@ type parts struct {
 	backends  *backends
 	ends      *ends                    // of what is being built
 	told      *atomic.Pointer[telling] // nil while nobody is told of events
+	chained   *chained                 // of what is being built
 }
 
 func newParts(log *slog.Logger, db *index.DB, health config.Health) parts {
@@ -50,13 +51,17 @@ func (p parts) current() *registry.Registry { return p.last.Load().Registry }
 
 // build makes all that a configuration asks for, or nothing.
 func (p parts) build(c *config.Config) (st server.State, err error) {
-	p.ends = &ends{}
+	p.ends, p.chained = &ends{}, &chained{}
 	defer func() {
 		if err != nil {
 			p.ends.end()
 		}
 	}()
 	g, err := p.gate(c)
+	if err != nil {
+		return server.State{}, err
+	}
+	pages, err := p.pages(c)
 	if err != nil {
 		return server.State{}, err
 	}
@@ -68,7 +73,7 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 	st = server.State{
 		Gate: g, Service: service, Realm: realm, Proxies: proxiesOf(c), Requests: c.Log.Requests,
 		Prefix: c.HTTP.Prefix, Headers: c.HTTP.Header(), Lists: server.Lists{Catalog: c.HTTP.CatalogPage, Tags: c.HTTP.TagsPage},
-		Metrics: p.metrics, Checks: p.checks, Release: p.ends.end,
+		Metrics: p.metrics, Checks: p.checks, Pages: pages, Release: p.ends.end,
 	}
 	if p.base == nil {
 		st.TokenServer = &server.TokenServer{Issuer: c.Token.Issuer}
@@ -171,7 +176,9 @@ func (p parts) chain(c *config.Config) (*authn.Chain, error) {
 			members = append(members, member)
 		}
 	}
-	return authn.NewChain(p.passwords, members...)
+	chain, err := authn.NewChain(p.passwords, members...)
+	p.chained.chain = chain
+	return chain, err
 }
 
 // authenticators build the members of the chain. One returns nil where its source is not configured.
@@ -186,6 +193,10 @@ var authenticators = map[config.Source]func(parts, *config.Config) (authn.Authen
 	"ldap":     parts.ldap,
 	"sql":      parts.sql,
 	"mongo":    parts.mongo,
+	"oidc":     browser("oidc"),
+	"github":   browser("github"),
+	"gitlab":   browser("gitlab"),
+	"google":   browser("google"),
 }
 
 func (p parts) users(c *config.Config) (authn.Authenticator, error) {
