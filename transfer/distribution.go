@@ -28,8 +28,8 @@ type Layout struct {
 func (l *Layout) Close() error {
 	var errs []error
 	for _, part := range []fs.FS{l.Repositories, l.Blobs} {
-		if folder, ok := part.(rootFS); ok {
-			errs = append(errs, folder.root.Close())
+		if folder, ok := part.(io.Closer); ok {
+			errs = append(errs, folder.Close())
 		}
 	}
 	return errors.Join(errs...)
@@ -75,11 +75,11 @@ func openPart(v2, name string) (fs.FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the storage folder: %w", err)
 	}
-	root, err := os.OpenRoot(real)
+	folder, err := openFolder(real)
 	if err != nil {
 		return nil, fmt.Errorf("open the storage folder: %w", err)
 	}
-	return rootFS{root}, nil
+	return folder, nil
 }
 
 // dataPath is where the bytes of d lie, below Blobs.

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -11,6 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// openFolder opens a folder in which many files are read. Its io.Closer gives it back.
+func openFolder(name string) (fs.FS, error) {
+	b, err := openBeneath(name)
+	if !errors.Is(err, errNoBeneath) {
+		return b, err
+	}
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	return rootFS{root}, nil
+}
+
 // rootFS is a folder out of which no link leads. Reading leaves no trace in it, not even an access time where the system
 // allows that, and a pipe makes nobody wait.
 type rootFS struct{ root *os.Root }
@@ -18,7 +32,11 @@ type rootFS struct{ root *os.Root }
 var _ interface {
 	fs.ReadDirFS
 	fs.StatFS
+	io.Closer
 } = rootFS{}
+
+// Close implements io.Closer.
+func (r rootFS) Close() error { return r.root.Close() }
 
 func (r rootFS) open(name string) (*os.File, error) {
 	const flags = os.O_RDONLY | syscall.O_NONBLOCK
