@@ -146,14 +146,8 @@ func (a *adoption) tree(ctx context.Context, t tree) error {
 		return nil
 	}
 	r := &repo{adoption: a, tree: t, seen: marks{}, good: marks{}, sizes: map[customhouse.Digest]int64{}, revisions: map[customhouse.Digest]bool{}}
-	r.list()
-	name, err := customhouse.ParseRepo(t.name)
-	if err != nil {
-		a.found.add(Finding{Kind: BadName, Repo: t.name, Path: "repositories/" + t.name, Detail: "no client can name this repository"})
-		a.opts.Progress.Manifests.Add(int64(len(r.manifests)))
-		return nil
-	}
-	if !a.opts.DryRun {
+	name, nameErr := customhouse.ParseRepo(t.name)
+	if nameErr == nil && !a.opts.DryRun {
 		r.dest = a.registry.Repository(name)
 		depth, earlier, err := a.registry.Adopted(ctx, a.layout.Source, t.name)
 		if err != nil {
@@ -165,6 +159,12 @@ func (a *adoption) tree(ctx context.Context, t tree) error {
 				return err
 			}
 		}
+	}
+	r.list()
+	if nameErr != nil {
+		a.found.add(Finding{Kind: BadName, Repo: t.name, Path: "repositories/" + t.name, Detail: "no client can name this repository"})
+		a.opts.Progress.Manifests.Add(int64(len(r.manifests)))
+		return nil
 	}
 	return r.adopt(ctx)
 }

@@ -153,6 +153,8 @@ type link struct {
 	digest customhouse.Digest // by its folder; zero for what a tag points to
 	path   string             // below Repositories
 	at     time.Time          // when it was written
+	to     customhouse.Digest // what it names, if it was read
+	torn   error              // why to is none
 }
 
 // mark is what the link is known by between passes.
@@ -164,24 +166,48 @@ const maxLink = 256
 // errDeleted tells of the folder of a link without the link: distribution deletes the one and leaves the other.
 var errDeleted = errors.New("deleted")
 
-// stat looks whether there is a link at p.
-func (l *Layout) stat(p string) (link, error) {
-	info, err := fs.Stat(l.Repositories, p)
+// look looks at the link at p, and reads what it names unless known says that it was read before.
+func (l *Layout) look(p string, known func(link) bool) (link, error) {
+	f, err := l.Repositories.Open(p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return link{}, errDeleted
 	}
 	if err != nil {
+		info, statErr := fs.Stat(l.Repositories, p)
+		if statErr == nil {
+			statErr = regular(info)
+		}
+		if statErr != nil {
+			return link{}, statErr
+		}
+		return link{path: p, at: info.ModTime(), torn: err}, nil
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil {
+		err = regular(info)
+	}
+	if err != nil {
 		return link{}, err
 	}
-	if !info.Mode().IsRegular() {
-		return link{}, fmt.Errorf("not a file but %s", info.Mode().Type())
+	k := link{path: p, at: info.ModTime()}
+	if !known(k) {
+		k.to, k.torn = linkTarget(f, info)
 	}
-	return link{path: p, at: info.ModTime()}, nil
+	return k, nil
 }
 
-// target reads what a link names.
-func (l *Layout) target(p string) (customhouse.Digest, error) {
-	b, err := readSmall(l.Repositories, p, maxLink)
+// regular refuses what is no file.
+func regular(info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("not a file but %s", info.Mode().Type())
+	}
+	return nil
+}
+
+// linkTarget reads what a link names.
+func linkTarget(f io.Reader, info fs.FileInfo) (customhouse.Digest, error) {
+	b, err := readAll(f, info, maxLink)
 	if err != nil {
 		return customhouse.Digest{}, err
 	}
@@ -206,9 +232,14 @@ func readSmall(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("not a file but %s", info.Mode().Type())
+	if err := regular(info); err != nil {
+		return nil, err
 	}
+	return readAll(f, info, limit)
+}
+
+// readAll reads as many bytes as there were, at most limit.
+func readAll(f io.Reader, info fs.FileInfo, limit int64) ([]byte, error) {
 	if info.Size() > limit {
 		return nil, fmt.Errorf("%d bytes long, at most %d make sense", info.Size(), limit)
 	}

@@ -50,14 +50,15 @@ func (r *repo) list() {
 	}
 	r.manifests = r.links("_manifests/revisions")
 	dir := r.name + "/_manifests/tags"
-	for _, name := range r.layout.names(dir, r.stray(r.name)) {
+	names := r.layout.names(dir, r.stray(r.name))
+	looked, errs := r.look(len(names), func(i int) string { return dir + "/" + names[i] + "/current/link" })
+	for i, name := range names {
 		at := dir + "/" + name
 		if _, err := customhouse.ParseTag(name); err != nil {
 			r.found.add(Finding{Kind: BadName, Repo: r.name, Name: name, Path: "repositories/" + at, Detail: "no client can name this tag"})
 			continue
 		}
-		k, err := r.layout.stat(at + "/current/link")
-		if err != nil {
+		if err := errs[i]; err != nil {
 			f := Finding{Kind: Unreadable, Repo: r.name, Name: name, Path: "repositories/" + at, Detail: err.Error()}
 			if errors.Is(err, errDeleted) {
 				f.Kind, f.Detail = TagUnset, "it has no current/link"
@@ -65,7 +66,7 @@ func (r *repo) list() {
 			r.found.add(f)
 			continue
 		}
-		r.tags = append(r.tags, tagLink{name, k})
+		r.tags = append(r.tags, tagLink{name, looked[i]})
 	}
 	r.present = make(map[uint64]bool, len(r.layers)+len(r.manifests)+len(r.tags))
 	for _, k := range slices.Concat(r.layers, r.manifests) {
@@ -80,18 +81,19 @@ func (r *repo) list() {
 func (r *repo) links(folder string) []link {
 	dir := r.name + "/" + folder
 	digests := r.layout.digests(dir, r.stray(r.name))
+	path := func(i int) string { return linkPath(dir, digests[i]) }
+	looked, errs := r.look(len(digests), path)
 	found := make([]link, 0, len(digests))
-	for _, d := range digests {
-		p := fmt.Sprintf("%s/%s/%s/link", dir, d.Algorithm(), d.Hex())
-		k, err := r.layout.stat(p)
-		if err != nil {
-			f := Finding{Kind: Unreadable, Repo: r.name, Name: d.String(), Path: "repositories/" + p, Detail: err.Error()}
+	for i, d := range digests {
+		if err := errs[i]; err != nil {
+			f := Finding{Kind: Unreadable, Repo: r.name, Name: d.String(), Path: "repositories/" + path(i), Detail: err.Error()}
 			if errors.Is(err, errDeleted) {
 				f.Kind, f.Detail = DeletedLink, "" // what every deletion leaves
 			}
 			r.found.add(f)
 			continue
 		}
+		k := looked[i]
 		k.digest = d
 		found = append(found, k)
 	}
@@ -101,6 +103,20 @@ func (r *repo) links(folder string) []link {
 		r.linked[keyOf(k.digest)] = struct{}{}
 	}
 	return found
+}
+
+// look looks at n links, and reads those that no earlier pass has.
+func (r *repo) look(n int, path func(i int) string) ([]link, []error) {
+	links, errs := make([]link, n), make([]error, n)
+	each(n, r.workers(n), func(i int) {
+		links[i], errs[i] = r.layout.look(path(i), func(k link) bool { return r.seen.has(k.mark()) })
+	})
+	return links, errs
+}
+
+// linkPath is where the link to d lies in a folder of links.
+func linkPath(dir string, d customhouse.Digest) string {
+	return dir + "/" + string(d.Algorithm()) + "/" + d.Hex() + "/link"
 }
 
 // adopt takes over what no earlier pass has: blobs, then manifests, then tags, so that what is visible is whole.
@@ -160,9 +176,9 @@ func (r *repo) fresh(all []link, old func(link)) []link {
 
 // whole tells whether a link names what its folder does, and reports it otherwise.
 func (r *repo) whole(k link) bool {
-	to, err := r.layout.target(k.path)
-	if err == nil && to != k.digest {
-		err = fmt.Errorf("the link names %s", to)
+	err := k.torn
+	if err == nil && k.to != k.digest {
+		err = fmt.Errorf("the link names %s", k.to)
 	}
 	if err != nil {
 		r.found.add(Finding{Kind: TornLink, Repo: r.name, Name: k.digest.String(), Path: "repositories/" + k.path, Detail: err.Error()})
@@ -261,10 +277,6 @@ func (r *repo) manifest(k link) *registry.Stored {
 	if !r.whole(k) {
 		return nil
 	}
-	if _, err := r.verify(k.digest, false); err != nil {
-		r.content(r.name, k, err, MissingManifest)
-		return nil
-	}
 	body, err := readSmall(r.layout.Blobs, dataPath(k.digest), maxStored)
 	if err == nil && r.opts.Verify >= VerifyManifests {
 		r.opts.Progress.Bytes.Add(int64(len(body)))
@@ -337,10 +349,9 @@ func (r *repo) adoptTags(ctx context.Context) error {
 		if err != nil {
 			return err // list has parsed it
 		}
-		to, err := r.layout.target(t.path)
-		about := Finding{Repo: r.name, Name: t.name, Path: "repositories/" + t.path}
-		if err != nil {
-			about.Kind, about.Detail = TornLink, err.Error()
+		to, about := t.to, Finding{Repo: r.name, Name: t.name, Path: "repositories/" + t.path}
+		if t.torn != nil {
+			about.Kind, about.Detail = TornLink, t.torn.Error()
 			r.found.add(about)
 			continue
 		}
@@ -371,7 +382,7 @@ func (r *repo) history(tag customhouse.Tag, now customhouse.Digest) []registry.T
 		if d == now || !r.revisions[d] {
 			continue // the manifest was deleted since
 		}
-		k, err := r.layout.stat(fmt.Sprintf("%s/%s/%s/link", dir, d.Algorithm(), d.Hex()))
+		k, err := r.layout.look(linkPath(dir, d), func(link) bool { return true })
 		if err == nil {
 			sets = append(sets, registry.TagSet{Tag: tag, Digest: d, At: k.at})
 		} else if !errors.Is(err, errDeleted) && !errors.Is(err, fs.ErrNotExist) {
@@ -419,7 +430,7 @@ func (r *repo) gone(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		path := fmt.Sprintf("%s/_manifests/revisions/%s/%s/link", r.name, m.Digest.Algorithm(), m.Digest.Hex())
+		path := linkPath(r.name+"/_manifests/revisions", m.Digest)
 		if !missing(path) || tagged[m.Digest] {
 			continue
 		}
