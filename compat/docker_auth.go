@@ -59,7 +59,6 @@ func (t *dockerTranslation) translate() {
 	t.casbin()
 	t.rules()
 	t.methods()
-	t.unserved()
 	t.overlay(&t.from.Customhouse)
 	t.check(dockerOrigins)
 	t.lint()
@@ -90,7 +89,23 @@ var dockerOrigins = []origin{
 	{"http.prefix", "server.path_prefix"},
 	{"auth.users", "users"},
 	{"auth.exec", "ext_auth"},
+	{"auth.google", "google_auth"},
+	{"auth.github.web_url", "github_auth.github_web_uri"},
+	{"auth.github.api_url", "github_auth.github_api_uri"},
+	{"auth.github", "github_auth"},
+	{"auth.oidc.account_claim", "oidc_auth.user_claim"},
+	{"auth.oidc", "oidc_auth"},
+	{"auth.gitlab.web_url", "gitlab_auth.gitlab_web_uri"},
+	{"auth.gitlab.api_url", "gitlab_auth.gitlab_api_uri"},
+	{"auth.gitlab.redirect_url", "gitlab_auth.redirect_uri"},
+	{"auth.gitlab", "gitlab_auth"},
+	{"auth.ldap.servers[0]", "ldap_auth.addr"},
+	{"auth.ldap", "ldap_auth"},
+	{"auth.mongo", "mongo_auth"},
+	{"auth.sql", "xorm_auth"},
 	{"authorize.exec", "ext_authz"},
+	{"authorize.mongo", "acl_mongo"},
+	{"authorize.sql", "acl_xorm"},
 	{"authorize.casbin.model", "casbin_authz.model_path"},
 	{"authorize.casbin.policy", "casbin_authz.policy_path"},
 	{"listen", "server.addr"},

@@ -1,44 +1,79 @@
 package compat
 
 import (
+	"os"
 	"path/filepath"
 	"time"
+
+	"customhouse/config"
 )
 
 // Defaults of docker_auth's sign-in pages.
 const (
-	httpTimeout     = 10 * time.Second
-	revalidateAfter = time.Hour
+	dockerHTTPTimeout     = 10 * time.Second
+	dockerRevalidateAfter = time.Hour
 )
 
-// signIns checks the sections of pages where people sign in.
+// signIns translates the sections of pages where people sign in.
 func (t *dockerTranslation) signIns() {
 	t.google()
 	t.github()
 	t.oidc()
 	t.gitlab()
+	if !t.to.Auth.Browser() {
+		return
+	}
+	t.to.Auth.AppPasswords.DockerAuthPaths = true
+	if t.to.Data == "" && !hasKey(&t.from.Customhouse, "data") {
+		t.wrong("", "who has signed in is kept in a folder, and this file names none: write customhouse: {data: /FOLDER}")
+	}
 }
 
 // google translates the section google_auth.
 func (t *dockerTranslation) google() {
 	if g := t.from.Google; g != nil {
-		t.client("google_auth", &g.dockerClient)
+		t.client("google_auth", "google", &g.dockerClient, &t.to.Auth.Google.OAuthClient)
+		t.to.Auth.Google.Domain = g.Domain
+		t.deviation("A14", "", "google_auth", "people sign in by OpenID Connect with state, nonce and PKCE, at a page that Google's library is not needed for: "+
+			"register the address of google_auth as a redirect URI at Google")
 	}
 }
 
 // github translates the section github_auth.
 func (t *dockerTranslation) github() {
-	if g := t.from.GitHub; g != nil {
-		t.client("github_auth", &g.dockerClient)
-		t.duration("github_auth.revalidate_after", g.RevalidateAfter, revalidateAfter)
+	g := t.from.GitHub
+	if g == nil {
+		return
+	}
+	to := &t.to.Auth.GitHub
+	t.client("github_auth", "github", &g.dockerClient, &to.OAuthClient)
+	to.RevalidateAfter = t.duration("github_auth.revalidate_after", g.RevalidateAfter, dockerRevalidateAfter)
+	to.Organization = g.Organization
+	replace(&to.WebURL, g.WebURI)
+	replace(&to.APIURL, g.APIURI)
+	if g.Organization != "" {
+		t.deviation("A15", "", "github_auth.organization", "teams are asked for again after revalidate_after; docker_auth kept those of the sign-in for ever")
 	}
 }
 
 // gitlab translates the section gitlab_auth.
 func (t *dockerTranslation) gitlab() {
-	if g := t.from.GitLab; g != nil {
-		t.client("gitlab_auth", &g.dockerClient)
-		t.duration("gitlab_auth.revalidate_after", g.RevalidateAfter, revalidateAfter)
+	g := t.from.GitLab
+	if g == nil {
+		return
+	}
+	to := &t.to.Auth.GitLab
+	t.client("gitlab_auth", "gitlab", &g.dockerClient, &to.OAuthClient)
+	to.RevalidateAfter = t.duration("gitlab_auth.revalidate_after", g.RevalidateAfter, dockerRevalidateAfter)
+	to.RedirectURL = g.RedirectURI
+	to.Scopes = []string{"read_user"} // without openid, as there: its applications are registered so
+	replace(&to.WebURL, g.WebURI)
+	replace(&to.APIURL, g.APIURI)
+	if g.Organization != "" {
+		t.warn("gitlab_auth.organization", "has no effect, as in docker_auth; write customhouse: {auth: {gitlab: {group: ..., scopes: [openid, read_user]}}} to let in a group only")
+	}
+	if g.GrantType != "" && g.GrantType != "authorization_code" {
+		t.wrong("gitlab_auth.grant_type", "want authorization_code")
 	}
 }
 
@@ -48,39 +83,96 @@ func (t *dockerTranslation) oidc() {
 	if o == nil {
 		return
 	}
+	to := &t.to.Auth.OIDC
 	t.require("oidc_auth.issuer", o.Issuer != "")
 	t.require("oidc_auth.redirect_url", o.RedirectURL != "")
-	t.client("oidc_auth", &o.dockerClient)
+	t.client("oidc_auth", "oidc", &o.dockerClient, &to.OAuthClient)
+	to.Issuer, to.RedirectURL = o.Issuer, o.RedirectURL
+	to.Scopes = o.Scopes
+	if o.Scopes == nil {
+		to.Scopes = []string{"openid", "email"}
+	}
+	replace(&to.AccountClaim, o.UserClaim)
+	t.labelClaims(o, to)
+	if to.AccountClaim == "email" && !hasKey(&t.from.Customhouse, "auth", "oidc", "allow_unverified_email") {
+		t.deviation("A14", "customhouse: {auth: {oidc: {allow_unverified_email: true}}}", "oidc_auth",
+			"an email address counts only where the provider says that it is verified (email_verified)")
+	}
+}
+
+// labelClaims translates which claims become labels.
+func (t *dockerTranslation) labelClaims(o *dockerOIDC, to *config.OIDC) {
 	if o.LabelClaims != nil {
 		if o.LabelsClaims != nil {
 			t.wrong("oidc_auth.label_claims", "stands beside labels_claims, which means the same; remove one of them")
 		}
 		t.warn("oidc_auth.label_claims", "docker_auth's documentation has this key and docker_auth ignored it; here it is labels_claims: the claims become labels")
 	}
+	claims := append(o.LabelsClaims, o.LabelClaims...)
+	if len(claims) == 0 {
+		return
+	}
+	to.Labels = map[string]string{}
+	for _, claim := range claims {
+		to.Labels[claim] = claim
+	}
+	t.deviation("A15", "", "oidc_auth", "labels are those that the provider has told last, not those of the sign-in; a claim that is a single text is one too")
 }
 
-// client checks what the sections of all sign-in pages have in common.
-func (t *dockerTranslation) client(section string, c *dockerClient) {
-	t.require(section+".client_id", c.ClientID != "")
-	if c.ClientSecret == "" && c.ClientSecretFile == "" {
+// client translates what the sections of all sign-in pages have in common.
+func (t *dockerTranslation) client(section, provider string, from *dockerClient, to *config.OAuthClient) {
+	t.require(section+".client_id", from.ClientID != "")
+	to.ClientID = from.ClientID
+	to.ClientSecretFile = t.path(section+".client_secret_file", from.ClientSecretFile)
+	if to.ClientSecretFile == "" { // else the file counts
+		to.ClientSecret = from.ClientSecret
+	}
+	if to.ClientSecret == "" && to.ClientSecretFile == "" {
 		t.wrong(section+".client_secret", "is required; or client_secret_file")
 	}
-	t.path(section+".client_secret_file", c.ClientSecretFile)
-	t.duration(section+".http_timeout", c.HTTPTimeout, httpTimeout)
+	to.Timeout = t.duration(section+".http_timeout", from.HTTPTimeout, dockerHTTPTimeout)
+	t.tokenDB(section, provider, from)
+}
+
+// tokenDB takes over where docker_auth keeps who has signed in, of its kinds the first that stands there in its order.
+func (t *dockerTranslation) tokenDB(section, provider string, from *dockerClient) {
 	switch {
-	case c.GCS != nil:
-		t.require(section+".gcs_token_db.bucket", c.GCS.Bucket != "")
-		t.require(section+".gcs_token_db.client_secret_file", c.GCS.ClientSecretFile != "")
-	case c.Redis != nil:
-		if c.Redis.Options == nil && c.Redis.Cluster == nil {
+	case from.GCS != nil:
+		t.require(section+".gcs_token_db.bucket", from.GCS.Bucket != "")
+		t.require(section+".gcs_token_db.client_secret_file", from.GCS.ClientSecretFile != "")
+		t.warn(section+".gcs_token_db", "is not read: who has signed in is kept in the data folder, and people sign in once more")
+	case from.Redis != nil:
+		if from.Redis.Options == nil && from.Redis.Cluster == nil {
 			t.wrong(section+".redis_token_db", "wants redis_options or redis_cluster_options")
 		}
-	case c.Level != nil:
-		t.require(section+".level_token_db.path", c.Level.Path != "")
-		if t.to.Data == "" && c.Level.Path != "" { // what is to be remembered goes beside what docker_auth remembers
-			t.to.Data = filepath.Join(filepath.Dir(t.absolute(c.Level.Path)), "customhouse")
-		}
+		t.warn(section+".redis_token_db", "is not read: who has signed in is kept in the data folder, and people sign in once more")
+	case from.Level != nil:
+		t.require(section+".level_token_db.path", from.Level.Path != "")
+		t.levelDB(section, provider, t.absolute(from.Level.Path))
 	default:
 		t.wrong(section, "has no place for the logins that it makes, which crashed docker_auth; write level_token_db: {path: ...}")
+	}
+}
+
+// levelDB takes a LevelDB database over, once, if it is there. Our own data goes into the same folder, which is kept where
+// docker_auth runs in a container: LevelDB minds its own files only.
+func (t *dockerTranslation) levelDB(section, provider, folder string) {
+	if folder == "" {
+		return
+	}
+	if t.to.Data == "" {
+		t.to.Data = filepath.Join(filepath.Dir(folder), "customhouse") // what is to be remembered goes beside what docker_auth remembers
+	}
+	if _, err := os.Stat(filepath.Join(folder, "CURRENT")); t.checkFiles && err != nil {
+		return // nobody has signed in yet
+	}
+	t.to.Auth.AppPasswords.Import = append(t.to.Auth.AppPasswords.Import, config.TokenDB{Provider: provider, LevelDB: folder})
+	t.warn(section+".level_token_db", "is read once and not changed: passwords in it stay good, new ones are kept in %s", t.to.Data)
+}
+
+// replace sets what has a default, unless s is "".
+func replace(to *string, s string) {
+	if s != "" {
+		*to = s
 	}
 }

@@ -1,25 +1,29 @@
 package compat
 
 import (
+	"net/url"
 	"strings"
 	"time"
 
+	"customhouse"
 	"customhouse/config"
 )
 
 // mongo translates the sections mongo_auth and acl_mongo.
 func (t *dockerTranslation) mongo() {
 	if m := t.from.Mongo; m != nil {
-		t.dial("mongo_auth", m)
+		t.collection("mongo_auth", m, &t.to.Auth.Mongo.MongoCollection)
 	}
 	if m := t.from.ACLMongo; m != nil {
-		t.dial("acl_mongo", &m.dockerMongo)
-		t.ttl("acl_mongo.cache_ttl", m.CacheTTL)
+		t.collection("acl_mongo", &m.dockerMongo, &t.to.Authorize.Mongo.MongoCollection)
+		t.to.Authorize.Mongo.Refresh = t.ttl("acl_mongo.cache_ttl", m.CacheTTL)
+		t.stale("acl_mongo", "authorize: {mongo: {max_stale: 24h}}")
+		t.warn("acl_mongo", "rules are asked in the order of seq; docker_auth took them as the database gave them")
 	}
 }
 
-// dial checks how a database of MongoDB is reached.
-func (t *dockerTranslation) dial(section string, m *dockerMongo) {
+// collection translates how a collection of MongoDB is reached.
+func (t *dockerTranslation) collection(section string, m *dockerMongo, to *config.MongoCollection) {
 	t.require(section+".collection", m.Collection != "")
 	if m.DialInfo == nil {
 		t.wrong(section, "has no dial_info, which crashed docker_auth; write dial_info: {addrs: [...], database: ...}")
@@ -31,48 +35,77 @@ func (t *dockerTranslation) dial(section string, m *dockerMongo) {
 	if d.Username == "" {
 		t.wrong(key+".username", "is required; docker_auth crashed without it")
 	}
-	t.path(key+".password_file", d.PasswordFile)
-	t.duration(key+".timeout", d.Timeout, 10*time.Second)
+	t.duration(key+".timeout", d.Timeout, 0) // docker_auth logs it
 	if len(d.Addrs) > 1 {
 		t.warn(key+".addrs", "all of them are used, as a replica set; docker_auth used the first alone")
 	}
-	for name, set := range map[string]bool{
-		"direct": bool(d.Direct), "failfast": bool(d.FailFast), "source": d.Source != "", "service": d.Service != "", "mechanism": d.Mechanism != "",
+	for _, ignored := range []struct {
+		key string
+		set bool
+	}{
+		{"direct", bool(d.Direct)}, {"failfast", bool(d.FailFast)}, {"source", d.Source != ""}, {"service", d.Service != ""}, {"mechanism", d.Mechanism != ""},
 	} {
-		if set {
-			t.warn(key+"."+name, "has no effect, as in docker_auth")
+		if ignored.set {
+			t.warn(key+"."+ignored.key, "has no effect, as in docker_auth")
 		}
 	}
+	to.Database, to.Collection, to.TLS = d.Database, m.Collection, bool(d.EnableTLS)
+	to.PasswordFile = t.path(key+".password_file", d.PasswordFile)
+	to.URI = mongoURI(d)
+}
+
+// mongoURI returns where d says that MongoDB is. A password file counts before a password.
+func mongoURI(d *dockerDial) customhouse.Secret {
+	user := url.User(d.Username)
+	if d.PasswordFile == "" {
+		user = url.UserPassword(d.Username, string(d.Password))
+	}
+	return customhouse.Secret("mongodb://" + user.String() + "@" + strings.Join(d.Addrs, ",") + "/?authSource=admin")
 }
 
 // xorm translates the sections xorm_auth and acl_xorm.
 func (t *dockerTranslation) xorm() {
 	if x := t.from.XORM; x != nil {
-		t.database("xorm_auth", x)
+		t.database("xorm_auth", x, &t.to.Auth.SQL.SQLDatabase)
 	}
 	if x := t.from.ACLXORM; x != nil {
-		t.database("acl_xorm", &x.dockerXORM)
-		t.ttl("acl_xorm.cache_ttl", x.CacheTTL)
+		t.database("acl_xorm", &x.dockerXORM, &t.to.Authorize.SQL.SQLDatabase)
+		t.to.Authorize.SQL.Refresh = t.ttl("acl_xorm.cache_ttl", x.CacheTTL)
+		t.stale("acl_xorm", "authorize: {sql: {max_stale: 24h}}")
 	}
 }
 
-// databaseTypes are the kinds of SQL databases that docker_auth knows, and our names for them.
-var databaseTypes = map[string]string{"mysql": "mysql", "postgres": "postgres", "sqlite3": "sqlite"}
-
-// database checks how a database of SQL is reached.
-func (t *dockerTranslation) database(section string, x *dockerXORM) {
-	if databaseTypes[x.DatabaseType] == "" {
+// database translates how a database of SQL is reached.
+func (t *dockerTranslation) database(section string, x *dockerXORM, to *config.SQLDatabase) {
+	switch x.DatabaseType {
+	case "mysql", "postgres", "sqlite3":
+	default:
 		t.wrong(section+".database_type", "want mysql, postgres or sqlite3")
 	}
 	t.require(section+".conn_string", x.ConnString != "")
+	to.Driver, to.Source = x.DatabaseType, x.ConnString
+	if file := string(x.ConnString); x.DatabaseType == "sqlite3" && !strings.HasPrefix(file, "file:") {
+		to.Source = customhouse.Secret(t.absolute(file))
+	}
 }
 
-// ttl returns how long a stored ACL counts.
+// ttl returns how often a stored ACL is read.
 func (t *dockerTranslation) ttl(key string, d duration) time.Duration {
 	if d.Duration <= 0 {
 		t.wrong(key, "want a duration above 0, without which docker_auth crashed, such as 1m")
 	}
-	return t.duration(key, d, time.Minute)
+	ttl := t.duration(key, d, time.Minute)
+	if 0 < ttl && ttl < time.Second {
+		t.warn(key, "is read every second; no more often")
+		ttl = time.Second
+	}
+	return ttl
+}
+
+// stale tells what becomes of a stored ACL that cannot be read.
+func (t *dockerTranslation) stale(section, sw string) {
+	t.deviation("A20", "customhouse: {"+sw+"}", section, "when it cannot be read, the last good one decides for ten times cache_ttl and then nobody is let in; "+
+		"docker_auth kept it for ever, and a bad entry ended the server")
 }
 
 // casbin translates the section casbin_authz.
@@ -102,17 +135,39 @@ func (t *dockerTranslation) ldap() {
 	if !strings.Contains(l.Filter, "${account}") {
 		t.wrong("ldap_auth.filter", "does not name the account: whoever it finds could log in as anybody; write ${account} where its name belongs, such as (uid=${account})")
 	}
-	switch l.TLS {
-	case "", "none", "starttls", "always":
-	default:
-		t.wrong("ldap_auth.tls", "want none, starttls or always; docker_auth crashed at every login")
-	}
-	t.path("ldap_auth.ca_certificate", l.CACertificate)
-	t.path("ldap_auth.bind_password_file", l.BindPasswordFile)
-	if bool(l.InitialBindAsUser) && !strings.Contains(l.BindDN, "${account}") {
-		t.wrong("ldap_auth.bind_dn", "wants ${account} with initial_bind_as_user")
+	to := &t.to.Auth.LDAP
+	to.Servers = []string{t.ldapServer(l, to)}
+	to.CACertificate = t.path("ldap_auth.ca_certificate", l.CACertificate)
+	to.SkipVerify = bool(l.SkipVerify)
+	to.Base, to.Filter = l.Base, l.Filter
+	to.BindDN, to.BindAsUser = l.BindDN, bool(l.InitialBindAsUser)
+	if file := t.path("ldap_auth.bind_password_file", l.BindPasswordFile); !to.BindAsUser { // else it has no meaning
+		to.BindPasswordFile = file
 	}
 	for name, label := range l.Labels {
 		t.require(config.JoinKey("ldap_auth.labels", name)+".attribute", label.Attribute != "")
+		if to.Labels == nil {
+			to.Labels = map[string]config.LDAPLabel{}
+		}
+		to.Labels[name] = config.LDAPLabel{Attribute: label.Attribute, ParseCN: bool(label.ParseCN), LowerCase: bool(label.LowerCase)}
 	}
+}
+
+// ldapServer returns the URL of the server, and tells to whether it is spoken to in clear.
+func (t *dockerTranslation) ldapServer(l *dockerLDAP, to *config.LDAP) string {
+	mode := l.TLS
+	if mode == "" && strings.HasSuffix(l.Addr, ":636") {
+		mode = "always"
+	}
+	switch mode {
+	case "always":
+		return "ldaps://" + l.Addr
+	case "starttls":
+	case "", "none":
+		to.Plaintext = true
+		t.deviation("A13", "", "ldap_auth", "passwords cross the network readable, as in docker_auth; write tls: starttls or always")
+	default:
+		t.wrong("ldap_auth.tls", "want none, starttls or always; docker_auth crashed at every login")
+	}
+	return "ldap://" + l.Addr
 }
