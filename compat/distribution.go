@@ -90,7 +90,7 @@ func (t *distributionTranslation) translate() {
 	t.lists()
 	t.notify()
 	t.unneeded()
-	t.unserved()
+	t.proxy()
 	t.overlay(&t.from.Customhouse)
 	t.open()
 	t.check(distributionOrigins)
@@ -116,6 +116,8 @@ var distributionOrigins = []origin{
 	{"storage.platforms", "validation.manifests.indexes.platformlist"},
 	{"auth.htpasswd", "auth.htpasswd.path"},
 	{"token.trust[0]", "auth.token"},
+	{"mirrors[0].url", "proxy.remoteurl"},
+	{"mirrors[0]", "proxy"},
 }
 
 // unknownDistributionKey says what is wrong with a key that distribution ignores.

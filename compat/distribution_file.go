@@ -340,8 +340,8 @@ type dProxy struct {
 	Username string             `yaml:"username"`
 	Password customhouse.Secret `yaml:"password"`
 	Exec     *struct {
-		Command  string   `yaml:"command"`
-		Lifetime duration `yaml:"lifetime"`
+		Command  string    `yaml:"command"`
+		Lifetime *duration `yaml:"lifetime"`
 	} `yaml:"exec"`
 	TTL          *duration `yaml:"ttl"`
 	WriteTimeout duration  `yaml:"cachewritetimeout"`

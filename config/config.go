@@ -77,6 +77,9 @@ type Config struct {
 	// What the registry accepts and how it keeps it.
 	Storage Storage `yaml:"storage"`
 
+	// Other registries whose repositories can be pulled here, and are kept when they are.
+	Mirrors []Mirror `yaml:"mirrors"`
+
 	// Bounds on what one account or client may use up.
 	Limits Limits `yaml:"limits"`
 

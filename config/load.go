@@ -141,6 +141,10 @@ func (c *Config) paths() map[string]*string {
 	}
 	c.programPaths(paths)
 	c.Auth.oauthPaths(paths)
+	for i := range c.Mirrors {
+		m, key := &c.Mirrors[i], fmt.Sprintf("mirrors[%d]", i)
+		paths[key+".password_file"], paths[key+".cas"] = &m.PasswordFile, &m.CAs
+	}
 	return paths
 }
 

@@ -40,6 +40,7 @@ func (c *Config) problems() Errors {
 	c.checkNotify(&p)
 	c.checkHealth(&p)
 	c.checkStorage(&p)
+	c.checkMirrors(&p)
 	c.checkNumbers(&p)
 	return Errors(p)
 }

@@ -84,6 +84,9 @@ func fetchToken(t *testing.T, a *api, service, scope string) http.Header {
 	return http.Header{"Authorization": {"Bearer " + body.Token}}
 }
 
+// distributionListens is where a registry of CNCF distribution tells its address.
+var distributionListens = regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`)
+
 // stockRegistry starts a registry of CNCF distribution that trusts a file of certificates, and returns its URL.
 func stockRegistry(t *testing.T, program, realm, bundle string) string {
 	t.Helper()
@@ -95,10 +98,9 @@ auth: {token: {realm: %s, service: Docker registry, issuer: Auth Service, rootce
 `, filepath.Join(dir, "data"), realm, bundle))
 	p := start(t, program, []string{"serve", config}, []string{"OTEL_TRACES_EXPORTER=none"})
 	t.Cleanup(p.kill) // it ends by the signal, which would count as a failure
-	at := regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`)
 	var match []string
 	p.await(t, func() bool {
-		match = at.FindStringSubmatch(p.all.String())
+		match = distributionListens.FindStringSubmatch(p.all.String())
 		return match != nil
 	})
 	return "http://" + match[1]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"customhouse"
 	"customhouse/blob"
@@ -20,6 +21,9 @@ type Blob struct {
 	r      *Registry
 	object blob.Object
 	good   bool
+
+	flight *flight // that it comes with; nil where it is here
+	linger time.Duration
 }
 
 func blobUnknown(d customhouse.Digest) *customhouse.Error {
@@ -31,8 +35,34 @@ func blobUnknown(d customhouse.Digest) *customhouse.Error {
 const hashFirst = 4 << 20
 
 // Blob opens the blob d of the repository. The caller closes it. BLOB_UNKNOWN: it is not visible here, or its bytes are
-// gone or wrong.
+// gone or wrong. Where the repository is a copy, what is not here comes from its upstream while it is read.
 func (p Repository) Blob(ctx context.Context, d customhouse.Digest) (*Blob, error) {
+	b, err := p.blobHere(ctx, d)
+	if src := p.source(); src != nil && errors.Is(err, &customhouse.Error{Code: customhouse.BlobUnknown}) {
+		return p.fetchBlob(ctx, src, d)
+	}
+	return b, err
+}
+
+// StatBlob is Blob for who does not read it: nothing is fetched. BLOB_UNKNOWN.
+func (p Repository) StatBlob(ctx context.Context, d customhouse.Digest) (*Blob, error) {
+	b, err := p.blobHere(ctx, d)
+	src := p.source()
+	if src == nil || !errors.Is(err, &customhouse.Error{Code: customhouse.BlobUnknown}) {
+		return b, err
+	}
+	if a, ok := p.known(d.String()); ok && a.unknown {
+		return nil, blobUnknown(d)
+	}
+	size, err := src.Upstream.BlobSize(ctx, src.Repo, d)
+	if err != nil {
+		return nil, p.upstreamError(d.String(), err, blobUnknown(d))
+	}
+	return &Blob{Digest: d, Size: size}, nil
+}
+
+// blobHere is Blob without a look elsewhere.
+func (p Repository) blobHere(ctx context.Context, d customhouse.Digest) (*Blob, error) {
 	size, err := p.r.index.Blob(ctx, p.name, d)
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return nil, blobUnknown(d)
@@ -41,7 +71,7 @@ func (p Repository) Blob(ctx context.Context, d customhouse.Digest) (*Blob, erro
 		return nil, err
 	}
 	o, err := p.r.open(ctx, d, size)
-	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, ErrCorrupt) {
+	if isLost(err) {
 		return nil, blobUnknown(d).WithCause(err)
 	}
 	if err != nil {
@@ -64,6 +94,14 @@ func (r *Registry) open(ctx context.Context, d customhouse.Digest, size int64) (
 // Section returns a reader that stands at offset, of which the caller reads n bytes, once. Where the blob is a file that
 // is known to be right, the reader is the *os.File, which goes out by sendfile. BLOB_UNKNOWN: the bytes are wrong.
 func (b *Blob) Section(offset, n int64) (io.Reader, error) {
+	if b.flight != nil && b.object.ReadSeekCloser == nil {
+		if offset == 0 && n == b.Size {
+			return &following{blob: b}, nil
+		}
+		if err := b.land(); err != nil { // a part of it is given out when all of it is right
+			return nil, err
+		}
+	}
 	if !b.good {
 		if offset == 0 && n == b.Size && n > hashFirst {
 			return b.r.verifying(b.ctx, b.Digest, b.object), nil
@@ -87,11 +125,22 @@ func (b *Blob) Section(offset, n int64) (io.Reader, error) {
 func (b *Blob) Verified() bool { return b.good }
 
 // Close gives the blob back.
-func (b *Blob) Close() error { return b.object.Close() }
+func (b *Blob) Close() error {
+	if b.flight != nil {
+		b.flight.leave(b.linger)
+	}
+	if b.object.ReadSeekCloser == nil {
+		return nil
+	}
+	return b.object.Close()
+}
 
 // Mount makes the blob d of the repository from visible in this one. BLOB_UNKNOWN: from does not have it.
 func (p Repository) Mount(ctx context.Context, from Repository, d customhouse.Digest) error {
-	b, err := from.Blob(ctx, d)
+	if err := p.Pushable(); err != nil {
+		return err
+	}
+	b, err := from.blobHere(ctx, d)
 	if err != nil {
 		return err
 	}

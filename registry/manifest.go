@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"customhouse"
-	"customhouse/blob"
 	"customhouse/index"
 )
 
@@ -34,7 +33,12 @@ func (p Repository) Manifest(ctx context.Context, ref customhouse.Ref) (Manifest
 		return Manifest{}, err
 	}
 	b, err := p.r.manifestBytes(ctx, d)
-	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, ErrCorrupt) {
+	if src := p.source(); src != nil && isLost(err) {
+		if d, err = p.fetchManifest(ctx, src, d.Digest, customhouse.Tag{}); err == nil {
+			b, err = p.r.manifestBytes(ctx, d)
+		}
+	}
+	if isLost(err) {
 		return Manifest{}, manifestUnknown(ref).WithCause(err)
 	}
 	return Manifest{Descriptor: d, Bytes: b}, err
@@ -50,7 +54,10 @@ func (p Repository) Stat(ctx context.Context, ref customhouse.Ref) (customhouse.
 		return d, nil
 	}
 	err = p.r.present(ctx, d)
-	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, ErrCorrupt) {
+	if src := p.source(); src != nil && isLost(err) {
+		return p.fetchManifest(ctx, src, d.Digest, customhouse.Tag{})
+	}
+	if isLost(err) {
 		err = manifestUnknown(ref).WithCause(err)
 	}
 	return d, err
@@ -58,6 +65,9 @@ func (p Repository) Stat(ctx context.Context, ref customhouse.Ref) (customhouse.
 
 // Resolve returns the descriptor of the manifest that ref names, without a look at its bytes. MANIFEST_UNKNOWN.
 func (p Repository) Resolve(ctx context.Context, ref customhouse.Ref) (customhouse.Descriptor, error) {
+	if src := p.source(); src != nil {
+		return p.resolveFrom(ctx, src, ref)
+	}
 	m, err := p.r.index.Manifest(ctx, p.name, ref)
 	if errors.Is(err, customhouse.ErrNotFound) {
 		err = manifestUnknown(ref)
@@ -113,6 +123,9 @@ type Pushed struct {
 // MANIFEST_BLOB_UNKNOWN: what it names is not in the repository. SIZE_INVALID: what it names has another size. DENIED:
 // Create or Update would be needed.
 func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error) {
+	if err := p.Pushable(); err != nil {
+		return Pushed{}, err
+	}
 	m, err := parseManifest(push.MediaType, push.Bytes, p.r.opts.ForeignLayers)
 	if err != nil {
 		return Pushed{}, err
@@ -173,7 +186,7 @@ func (r *Registry) checkPresent(ctx context.Context, named []customhouse.Descrip
 	var missing []customhouse.Digest
 	for _, d := range named {
 		err := r.present(ctx, d)
-		if errors.Is(err, blob.ErrNotFound) || errors.Is(err, ErrCorrupt) {
+		if isLost(err) {
 			missing = append(missing, d.Digest)
 		} else if err != nil {
 			return err

@@ -22,16 +22,17 @@ import (
 
 // Options of a Registry. The zero value works.
 type Options struct {
-	Sparse            Sparse            // which content a manifest may name that is not in its repository
-	ForeignLayers     bool              // whether layers of non-distributable types may point elsewhere by urls
-	ForeignURL        func(string) bool // to where they may point; nil is anywhere
-	Platforms         []Platform        // children of an index for these must be there whatever Sparse says
-	MaxBlobSize       int64             // bytes; 0 is no limit
-	UploadsPerAccount int               // uploads that one account may have under way; 0 is no limit
-	UploadTTL         time.Duration     // after which an upload that does not grow is forgotten; 0 is never
-	ScrubInterval     time.Duration     // how long untouched bytes count as verified; 0 verifies at each read
-	Now               func() time.Time  // nil is time.Now
-	Log               *slog.Logger      // nil discards
+	Sparse            Sparse                         // which content a manifest may name that is not in its repository
+	ForeignLayers     bool                           // whether layers of non-distributable types may point elsewhere by urls
+	ForeignURL        func(string) bool              // to where they may point; nil is anywhere
+	Platforms         []Platform                     // children of an index for these must be there whatever Sparse says
+	MaxBlobSize       int64                          // bytes; 0 is no limit
+	UploadsPerAccount int                            // uploads that one account may have under way; 0 is no limit
+	UploadTTL         time.Duration                  // after which an upload that does not grow is forgotten; 0 is never
+	ScrubInterval     time.Duration                  // how long untouched bytes count as verified; 0 verifies at each read
+	Source            func(customhouse.Repo) *Source // where a repository is a copy of, nil for nothing; nil is for none
+	Now               func() time.Time               // nil is time.Now
+	Log               *slog.Logger                   // nil discards
 }
 
 // Platform is what an image runs on, as GOOS and GOARCH have it (image-spec, "Image Index Property Descriptions").
@@ -61,6 +62,7 @@ type core struct {
 	verified  *otter.Cache[customhouse.Digest, verifiedObject] // what is on disk and good
 	sessions  sessions
 	probe     probe
+	upstreams *upstreams
 }
 
 // Bounds of the caches.
@@ -77,7 +79,8 @@ func New(db *index.DB, store blob.Store, opts Options) *Registry {
 			MaximumWeight: manifestCacheBytes,
 			Weigher:       func(_ customhouse.Digest, b []byte) uint32 { return uint32(len(b)) + 200 },
 		}),
-		verified: otter.Must(&otter.Options[customhouse.Digest, verifiedObject]{MaximumSize: maxVerified}),
+		verified:  otter.Must(&otter.Options[customhouse.Digest, verifiedObject]{MaximumSize: maxVerified}),
+		upstreams: newUpstreams(),
 	}
 	c.sessions.open = map[string]*session{}
 	return (&Registry{core: c}).With(opts)
@@ -131,6 +134,11 @@ func (r *Registry) Repositories(ctx context.Context, after string, n int, visibl
 // Tags returns, in byte order, up to n tags after the given one, and tells whether there are more.
 // NAME_UNKNOWN: there is no such repository.
 func (p Repository) Tags(ctx context.Context, after string, n int) (tags []string, more bool, err error) {
+	if src := p.source(); src != nil && n > 0 {
+		if tags, more, ok := p.tagsFrom(ctx, src, after, n); ok {
+			return tags, more, nil
+		}
+	}
 	tags, err = p.r.index.Tags(ctx, p.name, after, n+1)
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return nil, false, customhouse.Errorf(customhouse.NameUnknown, "repository name not known to registry").

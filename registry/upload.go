@@ -34,6 +34,9 @@ func (u Upload) unknown() *customhouse.Error {
 // BeginUpload begins an upload that the account owns; algorithm is by which its digest is going to be, "" for SHA256.
 // TOOMANYREQUESTS: the account has too many of them.
 func (p Repository) BeginUpload(ctx context.Context, account string, algorithm customhouse.Algorithm) (Upload, error) {
+	if err := p.Pushable(); err != nil {
+		return Upload{}, err
+	}
 	if algorithm == "" {
 		algorithm = customhouse.SHA256
 	}
@@ -252,6 +255,9 @@ func (r *Registry) uploadVersion(ctx context.Context, id string) blob.Version {
 
 // Monolithic takes a whole blob in one go, without an upload that anybody could see. DIGEST_INVALID, CONTENT_TOO_LARGE.
 func (p Repository) Monolithic(ctx context.Context, d customhouse.Digest, length int64, body io.Reader) error {
+	if err := p.Pushable(); err != nil {
+		return err
+	}
 	body, err := p.r.limit(body, 0, length)
 	if err != nil {
 		return err

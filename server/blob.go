@@ -20,7 +20,11 @@ var (
 )
 
 func getBlob(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	b, err := q.repo.Blob(r.Context(), q.digest)
+	open := q.repo.Blob
+	if r.Method == http.MethodHead {
+		open = q.repo.StatBlob
+	}
+	b, err := open(r.Context(), q.digest)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -238,7 +239,20 @@ func (st *state) distribution(w *response, r *http.Request) error {
 	if st.Events {
 		r = r.WithContext(customhouse.WithOrigin(r.Context(), st.origin(r, cred.Client, &grant)))
 	}
-	return routes[q.op].serve(st, w, r, admitted{request: q, grant: grant, repo: st.Registry.Repository(q.repo)})
+	act := admitted{request: q, grant: grant, repo: st.Registry.Repository(q.repo)}
+	if err := act.mayTake(); err != nil {
+		return err
+	}
+	return routes[q.op].serve(st, w, r, act)
+}
+
+// mayTake refuses pushes to a repository that is a copy of another.
+func (q admitted) mayTake() error {
+	var refused *customhouse.Error
+	if r := routes[q.op]; !r.writes || !slices.Contains(r.needs, customhouse.Push) || !errors.As(q.repo.Pushable(), &refused) {
+		return nil
+	}
+	return errMethod{refused, []string{"GET", "HEAD", "DELETE"}}
 }
 
 // admit asks the gate. A mount needs the right to pull from its source too: where a token for both repositories would

@@ -136,6 +136,9 @@ func (h *house) close() error {
 		h.server.Close()
 		h.endTelling()
 	}
+	if h.parts.base != nil {
+		h.parts.base.Close()
+	}
 	if h.index != nil {
 		errs = append(errs, h.index.Close())
 	}

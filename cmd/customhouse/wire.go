@@ -84,11 +84,15 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 		}
 		st.Delete, st.ReadOnly, st.Redirect = c.Storage.Delete, c.Storage.ReadOnly, redirect(c)
 		st.Events, st.Pulled = len(c.Notify.Endpoints) > 0, p.pulled
+		source, err := p.sources(c)
+		if err != nil {
+			return server.State{}, err
+		}
 		st.Registry = p.base.With(registry.Options{
 			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, ForeignURL: foreign,
 			Platforms: platforms(c.Storage.Platforms), MaxBlobSize: int64(c.Storage.MaxBlobSize),
 			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
-			ScrubInterval: c.Storage.ScrubInterval, Log: p.log,
+			ScrubInterval: c.Storage.ScrubInterval, Source: source, Log: p.log,
 		})
 	}
 	p.last.Store(&st)

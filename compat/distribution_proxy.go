@@ -1,0 +1,45 @@
+package compat
+
+import (
+	"strings"
+	"time"
+
+	"customhouse/config"
+)
+
+// proxy translates the section proxy: all repositories are copies of those of one registry, under their names there.
+func (t *distributionTranslation) proxy() {
+	p := t.from.Proxy
+	if p.Remote == "" {
+		return
+	}
+	ask, linger := time.Duration(0), p.WriteTimeout.Duration
+	m := config.Mirror{
+		Far:    config.Far{URL: strings.TrimSuffix(p.Remote, "/"), Username: p.Username, Password: p.Password},
+		TagTTL: &ask,
+	}
+	if linger != 0 {
+		m.Linger = &linger
+	}
+	if p.TTL != nil {
+		ttl := max(p.TTL.Duration, 0)
+		m.TTL = &ttl
+	}
+	if p.Exec != nil {
+		m.Exec.Command = p.Exec.Command
+		t.require("proxy.exec.command", p.Exec.Command != "")
+		if p.Exec.Lifetime != nil {
+			lifetime := max(p.Exec.Lifetime.Duration, 0)
+			m.Exec.Lifetime = &lifetime
+		}
+		if p.Username != "" {
+			t.warn("proxy.username", "is not used: distribution asks the program of exec")
+			m.Username, m.Password = "", ""
+		}
+	}
+	if !strings.Contains(p.Remote, "://") {
+		m.URL = "https://" + m.URL
+	}
+	t.warn("proxy", "content is not dropped after ttl: only how long a tag is served while %s does not answer goes by it", m.URL)
+	t.to.Mirrors = []config.Mirror{m}
+}
