@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -34,6 +35,7 @@ type serviceCase struct {
 	most   string // of primitives: what a server cannot exceed; or a row above to compare with
 	goal   string // what the project wants to reach
 	theirs string // docker_auth's figure on a machine of two cores, for comparison
+	beside int    // how many accounts log in for the first time meanwhile, eight at once
 }
 
 // Primitives that rows are compared with.
@@ -43,7 +45,13 @@ const (
 	starting = "start of the script"
 )
 
-const oneRule = "regular expressions: one rule"
+// crowdSize is how many accounts there are to log in for the first time: more than in all rounds.
+const crowdSize = 2000
+
+const (
+	alone   = "anonymous, ES256"
+	oneRule = "regular expressions: one rule"
+)
 
 // Without a cache a question by an account that is being asked about already is not asked again, so that many ask.
 const many = 64
@@ -65,19 +73,20 @@ func serviceCases() []serviceCase {
 	}
 	var crowd strings.Builder
 	crowd.WriteString("users:\n")
-	for i := range 2000 {
+	for i := range crowdSize {
 		fmt.Fprintf(&crowd, "  %s: {password: \"HASH\"}\n", accountName(i))
 	}
 	return []serviceCase{
-		{"anonymous, ES256", anybody + pull, 0, signing, "15,000/s", "16,992/s (RSA 1,425)"},
-		{"repeated login, bcrypt of cost 10", "users: {" + accountName(0) + ": {password: \"HASH\"}}\n" + pull, 1, hashing, "10,000/s", "21.5/s"},
-		{"first login, bcrypt of cost 10", crowd.String() + pull, 2000, hashing, "the primitive", "21.5/s"},
-		{"ext_auth, a repeated login", "ext_auth: {command: SCRIPT}\n" + pull, 1, starting, "10,000/s", "548/s"},
-		{"ext_auth, without cache", "ext_auth: {command: SCRIPT}\n" + pull + "customhouse: {auth: {exec: {cache: 0s}}}\n", many, starting, "0.9 of the primitive", "548/s"},
-		{"worker, without cache", uncached("worker", "command: PROGRAM, args: [-answer-lines]"), many, "", "10,000/s", ""},
-		{"webhook on loopback, without cache", uncached("webhook", "url: \"URL\""), many, "", "4,000/s", ""},
-		{oneRule, rules(0), 0, signing, "", ""},
-		{"regular expressions: 1,000 rules before it", rules(1000), 0, oneRule, "0.8 of one rule", "172/s"},
+		{alone, anybody + pull, 0, signing, "15,000/s", "16,992/s (RSA 1,425)", 0},
+		{"repeated login, bcrypt of cost 10", "users: {" + accountName(0) + ": {password: \"HASH\"}}\n" + pull, 1, hashing, "10,000/s", "21.5/s", 0},
+		{"first login, bcrypt of cost 10", crowd.String() + pull, crowdSize, hashing, "the primitive", "21.5/s", 0},
+		{"anonymous, beside first logins", crowd.String() + "  \"\": {}\n" + pull, 0, alone, "unharmed", "", crowdSize},
+		{"ext_auth, a repeated login", "ext_auth: {command: SCRIPT}\n" + pull, 1, starting, "10,000/s", "548/s", 0},
+		{"ext_auth, without cache", "ext_auth: {command: SCRIPT}\n" + pull + "customhouse: {auth: {exec: {cache: 0s}}}\n", many, starting, "0.9 of the primitive", "548/s", 0},
+		{"worker, without cache", uncached("worker", "command: PROGRAM, args: [-answer-lines]"), many, "", "10,000/s", "", 0},
+		{"webhook on loopback, without cache", uncached("webhook", "url: \"URL\""), many, "", "4,000/s", "", 0},
+		{oneRule, rules(0), 0, signing, "", "", 0},
+		{"regular expressions: 1,000 rules before it", rules(1000), 0, oneRule, "0.8 of one rule", "172/s", 0},
 	}
 }
 
@@ -263,9 +272,23 @@ func (s *tokenService) measure(ctx context.Context, c serviceCase) cell {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(s.cores.client)))
 		defer pinSelf(s.cores.all)
 	}
-	exchanges, err := c.exchanges(ctx, addr)
+	exchanges, err := tokenRequests(ctx, addr, c.asks)
 	if err != nil {
 		return cell{err: err}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if c.beside > 0 {
+		first, err := tokenRequests(ctx, addr, c.beside)
+		if err != nil {
+			return cell{err: err}
+		}
+		var crowd sync.WaitGroup
+		defer crowd.Wait()
+		defer cancel()
+		crowd.Go(func() {
+			load{addr: addr, clients: 8, duration: time.Hour, op: cycle(first)}.run(ctx) // ends with ctx
+		})
 	}
 	var all []result
 	for round := range s.rounds {
@@ -285,23 +308,16 @@ func (s *tokenService) measure(ctx context.Context, c serviceCase) cell {
 	return cell{result: all[len(all)/2]}
 }
 
-// exchanges are requests for a token, one of each account, of which the last has been tried.
-func (c serviceCase) exchanges(ctx context.Context, addr string) ([]exchange, error) {
+// tokenRequests are requests for a token, one of each of so many accounts, or of nobody. The last one is tried.
+func tokenRequests(ctx context.Context, addr string, accounts int) ([]exchange, error) {
 	const path = "/auth?service=bench&scope=repository:bench/blob:pull"
-	basic := func(account string) string {
-		return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(account+":"+servicePassword)) + "\r\n"
-	}
+	fields := ""
 	var all []exchange
-	for i := range max(c.asks, 1) {
-		fields := ""
-		if c.asks > 0 {
-			fields = basic(accountName(i))
+	for i := range max(accounts, 1) {
+		if accounts > 0 {
+			fields = "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(accountName(i)+":"+servicePassword)) + "\r\n"
 		}
 		all = append(all, get(path, fields))
-	}
-	fields := ""
-	if c.asks > 0 {
-		fields = basic(accountName(c.asks - 1))
 	}
 	resp, err := httpGet(ctx, "http://"+addr+path, fields)
 	if err != nil {
