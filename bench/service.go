@@ -80,7 +80,7 @@ func serviceCases() []serviceCase {
 		{alone, anybody + pull, 0, signing, "15,000/s", "16,992/s (RSA 1,425)", 0},
 		{"repeated login, bcrypt of cost 10", "users: {" + accountName(0) + ": {password: \"HASH\"}}\n" + pull, 1, hashing, "10,000/s", "21.5/s", 0},
 		{"first login, bcrypt of cost 10", crowd.String() + pull, crowdSize, hashing, "the primitive", "21.5/s", 0},
-		{"anonymous, beside first logins", crowd.String() + "  \"\": {}\n" + pull, 0, alone, "unharmed", "", crowdSize},
+		{"anonymous, beside first logins", crowd.String() + "  \"\": {}\n" + pull, 0, alone, "half, as they share the core", "", crowdSize},
 		{"ext_auth, a repeated login", "ext_auth: {command: SCRIPT}\n" + pull, 1, starting, "10,000/s", "548/s", 0},
 		{"ext_auth, without cache", "ext_auth: {command: SCRIPT}\n" + pull + "customhouse: {auth: {exec: {cache: 0s}}}\n", many, starting, "0.9 of the primitive", "548/s", 0},
 		{"worker, without cache", uncached("worker", "command: PROGRAM, args: [-answer-lines]"), many, "", "10,000/s", "", 0},
