@@ -62,7 +62,8 @@ func Open(ctx context.Context, file string, opts Options) (*DB, error) {
 	if err := private(file); err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
-	write, err := connect(file, "synchronous(full)", "foreign_keys(on)", "journal_size_limit(67108864)")
+	write, err := connect(file, "synchronous(full)", "foreign_keys(on)", "journal_size_limit(67108864)",
+		"temp_store(memory)") // what savepoints would undo is not worth a file
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ type repo struct {
 	layers    []link
 	manifests []link
 	tags      []tagLink
+	taken     registry.Adoption            // that the registry does not have yet
 	present   map[uint64]bool              // names of all links that are there
 	sizes     map[customhouse.Digest]int64 // of blobs that the repository shows; unread where an earlier pass has
 	revisions map[customhouse.Digest]bool  // manifests that the repository has: true where they are good
@@ -126,7 +127,7 @@ func (r *repo) adopt(ctx context.Context) error {
 		r.count(func(d *Adopted) { d.Repositories++; d.Unchanged++ })
 		return nil
 	}
-	for _, step := range []func(context.Context) error{r.adoptLayers, r.adoptManifests, r.adoptTags, r.gone} {
+	for _, step := range []func(context.Context) error{r.adoptLayers, r.adoptManifests, r.adoptTags, r.flush, r.gone} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -225,13 +226,26 @@ func (r *repo) workers(n int) int {
 	return readers(r.opts.Readers)
 }
 
-// take hands content to the registry.
+// take hands content to the registry, what is small with what comes next.
 func (r *repo) take(ctx context.Context, a registry.Adoption) error {
 	r.count(func(d *Adopted) {
 		d.Blobs += len(a.Blobs)
 		d.Manifests += len(a.Manifests)
 		d.Tags += len(a.Tags)
 	})
+	t := &r.taken
+	t.Blobs, t.Manifests, t.Created = append(t.Blobs, a.Blobs...), append(t.Manifests, a.Manifests...), append(t.Created, a.Created...)
+	t.Tags, t.History = append(t.Tags, a.Tags...), append(t.History, a.History...)
+	if len(t.Blobs)+len(t.Manifests)+len(t.Tags)+len(t.History) < batch {
+		return ctx.Err()
+	}
+	return r.flush(ctx)
+}
+
+// flush hands over what was taken.
+func (r *repo) flush(ctx context.Context) error {
+	a := r.taken
+	r.taken = registry.Adoption{}
 	if r.opts.DryRun || len(a.Blobs)+len(a.Manifests)+len(a.Tags)+len(a.History) == 0 {
 		return ctx.Err()
 	}
