@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/http"
@@ -97,6 +98,76 @@ func TestRegistryRole(t *testing.T) {
 	if out, err := exec.Command(calledRegistry(t), "--version").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "registry ") {
 		t.Errorf("--version = %s, %v", out, err)
 	}
+}
+
+// serveDistribution serves with a configuration of distribution over a folder, open to everybody.
+func serveDistribution(t *testing.T, folder string) *server {
+	t.Helper()
+	config := write(t, t.TempDir(), "config.yml", fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: '127.0.0.1:0'}\ncustomhouse: {auth: {off: true, allow_open: true}}\n", folder))
+	p := start(t, binary, []string{"registry", "serve", config}, []string{"HOME=" + t.TempDir()})
+	var match []string
+	p.await(t, func() bool {
+		match = listening.FindStringSubmatch(p.stdout.String())
+		return match != nil
+	})
+	return &server{process: p, host: match[2], url: match[1] + "://" + match[2]}
+}
+
+// A registry whose folder is fresh begins without a word of alarm, and takes what is pushed.
+func TestRegistryFresh(t *testing.T) {
+	t.Parallel()
+	l, crane := newLayout(t), newCrane(t)
+	s := serveDistribution(t, filepath.Join(t.TempDir(), "registry"))
+	s.await(t, func() bool { return strings.Contains(s.all.String(), "nothing to adopt yet") })
+	crane.run(t, "push", l.dir, s.host+"/team/app:v1")
+	must(t, s.stop())
+	for line := range strings.Lines(s.all.String()) {
+		if strings.Contains(line, "adopt") && containsAny(line, []string{"warn", "error"}) {
+			t.Errorf("a fresh folder is told of by %s", line)
+		}
+	}
+}
+
+// What has been taken over is served while the rest is being read.
+func TestRegistryServesWhileAdopting(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	v2 := filepath.Join(folder, "docker/registry/v2")
+	keep := func(content string, links ...string) string {
+		t.Helper()
+		d := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+		for path, content := range map[string]string{
+			filepath.Join(v2, "blobs/sha256", d[:2], d, "data"):                                           content,
+			filepath.Join(append([]string{v2, "repositories"}, append(links, "sha256", d, "link")...)...): "sha256:" + d,
+		} {
+			must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			write(t, filepath.Dir(path), filepath.Base(path), content)
+		}
+		return d
+	}
+	put := func(repo, config string, size int64) {
+		t.Helper()
+		layer := "layer of " + repo
+		c, l := keep(config, repo, "_layers"), keep(layer, repo, "_layers")
+		must(t, os.Truncate(filepath.Join(v2, "blobs/sha256", l[:2], l, "data"), size))
+		d := keep(fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%d},
+"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%s","size":%d}]}`, c, len(config), l, len(layer)), repo, "_manifests/revisions")
+		tag := filepath.Join(v2, "repositories", repo, "_manifests/tags/v1/current")
+		must(t, os.MkdirAll(tag, 0o755))
+		write(t, tag, "link", "sha256:"+d)
+	}
+	put("aa/app", "{}", int64(len("layer of aa/app")))
+	put("zz/app", `{"a":1}`, 2<<30) // not the size that its manifest says, so it is hashed, which takes seconds
+	s := serveDistribution(t, folder)
+	status := func(repo string) string {
+		return curl(t, "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Accept: application/vnd.oci.image.manifest.v1+json", s.url+"/v2/"+repo+"/manifests/v1")
+	}
+	s.await(t, func() bool { return status("aa/app") == "200" })
+	if got := status("zz/app"); got != "404" {
+		t.Errorf("the repository that is being read = %s, want 404 while the first is served", got)
+	}
+	s.await(t, func() bool { return status("zz/app") == "200" })
 }
 
 // A service manager may hand over the socket to listen on (sd_listen_fds(3)).

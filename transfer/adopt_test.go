@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -353,10 +354,36 @@ func TestS62_AdoptStaysInside(t *testing.T) {
 }
 
 func TestOpenLayoutElsewhere(t *testing.T) {
-	for _, folder := range []string{t.TempDir(), filepath.Join(t.TempDir(), "absent")} {
-		if _, err := transfer.OpenLayout(folder); err == nil {
-			t.Errorf("OpenLayout(%s) = nil, want an error", folder)
+	absent := filepath.Join(t.TempDir(), "absent")
+	for folder, want := range map[string]error{t.TempDir(): transfer.ErrNoLayout, absent: fs.ErrNotExist} {
+		if _, err := transfer.OpenLayout(folder); !errors.Is(err, want) {
+			t.Errorf("OpenLayout(%s) = %v, want %v", folder, err, want)
 		}
+	}
+}
+
+// A repository that has been read is there while others are still being read.
+func TestAdoptOneByOne(t *testing.T) {
+	f, h := newFolder(t), newHouse(t)
+	first, layer := f.image("aa", "first")
+	f.tag("aa", "v1", first)
+	last, _ := f.image("zz", "last")
+	f.write(revisionPath("zz", last), "torn")
+	l, err := transfer.OpenLayout(f.root())
+	must(t, err)
+	defer l.Close()
+	asked := false
+	_, err = transfer.Adopt(t.Context(), h.Registry, l, transfer.AdoptOptions{Readers: 1, Report: func(found transfer.Finding) {
+		if found.Kind == transfer.TornLink && found.Repo == "zz" { // in the middle of the pass
+			asked = true
+			h.wantTag(t, h.repo(t, "aa"), "v1", first)
+			if got := h.blob(t, h.repo(t, "aa"), layer); got != "layer of first" {
+				t.Errorf("blob = %q", got)
+			}
+		}
+	}})
+	if err != nil || !asked {
+		t.Errorf("Adopt = %v, in the middle of it the first repository was asked for: %t", err, asked)
 	}
 }
 

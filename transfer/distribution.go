@@ -35,8 +35,11 @@ func (l *Layout) Close() error {
 	return errors.Join(errs...)
 }
 
+// ErrNoLayout says that a folder is there and holds nothing of a registry, such as before the first push.
+var ErrNoLayout = errors.New("it holds neither docker/registry/v2 nor what is in it")
+
 // OpenLayout opens the storage folder of distribution (storage.filesystem.rootdirectory), or its docker/registry/v2. No
-// link in it that leads out of it is followed.
+// link in it that leads out of it is followed. ErrNoLayout.
 func OpenLayout(folder string) (*Layout, error) {
 	v2, err := filepath.Abs(folder)
 	if err != nil {
@@ -56,7 +59,7 @@ func OpenLayout(folder string) (*Layout, error) {
 		return nil, err
 	}
 	if l.Blobs == nil && l.Repositories == nil {
-		return nil, fmt.Errorf("open the storage folder: %s holds neither docker/registry/v2 nor what is in it", folder)
+		return nil, fmt.Errorf("open the storage folder %s: %w", folder, ErrNoLayout)
 	}
 	return l, nil
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"customhouse"
 )
@@ -98,22 +99,17 @@ func readers(n int) int {
 
 // each calls do with 0 to n-1, several at a time, and returns when all calls have.
 func each(n, workers int, do func(i int)) {
-	if n == 0 {
-		return
+	var next atomic.Int64
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			do(i)
+		}
 	}
 	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(n, workers) {
-		wg.Go(func() {
-			for i := range next {
-				do(i)
-			}
-		})
+	for range min(n, workers) - 1 { // the caller is one of them
+		wg.Go(work)
 	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
+	work()
 	wg.Wait()
 }
 

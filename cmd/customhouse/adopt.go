@@ -263,7 +263,12 @@ func (h *house) adopt(ctx context.Context, c *config.Config) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err != nil && err.Error() != last: // a registry that has never been pushed to has no folder yet
+		case errors.Is(err, transfer.ErrNoLayout): // nothing was pushed to it yet, perhaps nothing ever will be
+			if first {
+				h.log.Info("there is nothing to adopt yet", "folder", c.Storage.Adopt)
+			}
+			first = false
+		case err != nil && err.Error() != last:
 			h.log.Warn("nothing was adopted; it is tried again", "folder", c.Storage.Adopt, "error", err)
 			last = err.Error()
 		case err == nil && (first || done.Manifests+done.Tags+done.Blobs > 0):
