@@ -84,6 +84,7 @@ func serviceCases() []serviceCase {
 		{"ext_auth, a repeated login", "ext_auth: {command: SCRIPT}\n" + pull, 1, starting, "10,000/s", "548/s", 0},
 		{"ext_auth, without cache", "ext_auth: {command: SCRIPT}\n" + pull + "customhouse: {auth: {exec: {cache: 0s}}}\n", many, starting, "0.9 of the primitive", "548/s", 0},
 		{"worker, without cache", uncached("worker", "command: PROGRAM, args: [-answer-lines]"), many, "", "10,000/s", "", 0},
+		{"worker, without cache, pipeline of 16", uncached("worker", "command: PROGRAM, args: [-answer-lines], pipeline: 16"), many, "", "10,000/s", "", 0},
 		{"webhook on loopback, without cache", uncached("webhook", "url: \"URL\""), many, "", "4,000/s", "", 0},
 		{oneRule, rules(0), 0, signing, "", "", 0},
 		{"regular expressions: 1,000 rules before it", rules(1000), 0, oneRule, "0.8 of one rule", "172/s", 0},
