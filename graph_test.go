@@ -34,7 +34,7 @@ var graph = map[string][]string{
 	"customhouse/compat":          {"config", "policy"},
 	"customhouse/web":             {"authn"},
 	"customhouse/server":          {"registry", "gate"},
-	"customhouse/transfer":        {"registry", "outbound"},
+	"customhouse/transfer":        {"registry", "outbound", "mirror"},
 	"customhouse/cmd/customhouse": {"index", "notify", "blob", "authn", "database", "policy", "token", "registry", "gate", "authz", "program", "config", "server", "web", "compat", "transfer", "mirror"},
 	"customhouse/examples":        {"config"},
 	"customhouse/e2e":             {},

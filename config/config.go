@@ -80,6 +80,9 @@ type Config struct {
 	// Other registries whose repositories can be pulled here, and are kept when they are.
 	Mirrors []Mirror `yaml:"mirrors"`
 
+	// Content that is kept the same here and in other registries.
+	Replicate []Replicate `yaml:"replicate"`
+
 	// Bounds on what one account or client may use up.
 	Limits Limits `yaml:"limits"`
 

@@ -145,6 +145,10 @@ func (c *Config) paths() map[string]*string {
 		m, key := &c.Mirrors[i], fmt.Sprintf("mirrors[%d]", i)
 		paths[key+".password_file"], paths[key+".cas"] = &m.PasswordFile, &m.CAs
 	}
+	for i := range c.Replicate {
+		r, key := &c.Replicate[i], fmt.Sprintf("replicate[%d]", i)
+		paths[key+".password_file"], paths[key+".cas"] = &r.PasswordFile, &r.CAs
+	}
 	return paths
 }
 

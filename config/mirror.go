@@ -86,14 +86,21 @@ func (c *Config) checkMirrors(p *problems) {
 		twice := slices.ContainsFunc(c.Mirrors[:i], func(other Mirror) bool { return other.Prefix == m.Prefix })
 		p.check(!twice, key+".prefix", "stands twice")
 		if m.Prefix != "" {
-			_, err := customhouse.ParseRepo(m.Prefix + "x")
-			p.check(err == nil && strings.HasSuffix(m.Prefix, "/"), key+".prefix", "want the beginning of names with a slash at its end, such as docker.io/")
+			p.check(isPrefix(m.Prefix), key+".prefix", wantPrefix)
 		}
 		m.Far.check(p, key)
 		for name, d := range map[string]*time.Duration{"tag_ttl": m.TagTTL, "ttl": m.TTL, "linger": m.Linger} {
 			p.check(Or(d, 0) >= 0, key+"."+name, "must not be negative")
 		}
 	}
+}
+
+const wantPrefix = "want the beginning of names with a slash at its end, such as docker.io/"
+
+// isPrefix matches what names of repositories may begin with.
+func isPrefix(s string) bool {
+	_, err := customhouse.ParseRepo(s + "x")
+	return err == nil && strings.HasSuffix(s, "/")
 }
 
 func (f Far) check(p *problems, key string) {

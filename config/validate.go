@@ -41,6 +41,7 @@ func (c *Config) problems() Errors {
 	c.checkHealth(&p)
 	c.checkStorage(&p)
 	c.checkMirrors(&p)
+	c.checkReplicate(&p)
 	c.checkNumbers(&p)
 	return Errors(p)
 }

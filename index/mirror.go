@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"customhouse"
@@ -20,4 +21,53 @@ func (db *DB) TagConfirmed(ctx context.Context, repo customhouse.Repo, tag custo
 	var at int64
 	err := db.row(ctx, "select at from tag_confirmed where repo_id = "+idOf+" and name = ?", repo.String(), tag.String()).scan(&at)
 	return time.Unix(at, 0), err
+}
+
+// Replication is how the last run of a replication went.
+type Replication struct {
+	Name                             string
+	Asked, Started, Finished         time.Time // Finished is before Started while it runs
+	Copied, Present, Deleted, Failed int64     // tags
+	Bytes                            int64
+	Error                            string // the last one, "" for none
+}
+
+// Replications returns how the last runs went, by name.
+func (db *DB) Replications(ctx context.Context) (all []Replication, err error) {
+	err = db.rows(ctx, func(r *sql.Rows) error {
+		var p Replication
+		var asked, started, finished int64
+		err := r.Scan(&p.Name, &asked, &started, &finished, &p.Copied, &p.Present, &p.Deleted, &p.Failed, &p.Bytes, &p.Error)
+		p.Asked, p.Started, p.Finished = time.UnixMilli(asked), time.UnixMilli(started), time.UnixMilli(finished)
+		all = append(all, p)
+		return err
+	}, "select name, asked, started, finished, copied, present, deleted, failed, bytes, error from replication order by name")
+	return all, err
+}
+
+// AskReplication takes note that somebody wants a run.
+func (db *DB) AskReplication(ctx context.Context, name string) error {
+	return db.replication(ctx, name, "asked = ?", db.now().UnixMilli())
+}
+
+// BeginReplication takes note that a run begins.
+func (db *DB) BeginReplication(ctx context.Context, name string) error {
+	return db.replication(ctx, name, "started = ?", db.now().UnixMilli())
+}
+
+// EndReplication takes note of how a run went.
+func (db *DB) EndReplication(ctx context.Context, p Replication) error {
+	return db.replication(ctx, p.Name, "finished = ?, copied = ?, present = ?, deleted = ?, failed = ?, bytes = ?, error = ?",
+		db.now().UnixMilli(), p.Copied, p.Present, p.Deleted, p.Failed, p.Bytes, p.Error)
+}
+
+func (db *DB) replication(ctx context.Context, name, set string, args ...any) error {
+	return db.writer.write(ctx, true, func(t *tx) error {
+		err := t.exec(ctx, "insert into replication (name, asked, started, finished, copied, present, deleted, failed, bytes, error)"+
+			" values (?, 0, 0, 0, 0, 0, 0, 0, 0, '') on conflict (name) do nothing", name)
+		if err != nil {
+			return err
+		}
+		return t.exec(ctx, "update replication set "+set+" where name = ?", append(args, name)...)
+	})
 }

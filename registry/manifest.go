@@ -177,6 +177,9 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 		return Pushed{}, err
 	}
 	p.r.manifests.Set(d, push.Bytes)
+	if p.r.opts.Pushed != nil {
+		p.r.opts.Pushed(p.name)
+	}
 	return Pushed{Digest: d, Subject: m.subject}, nil
 }
 

@@ -175,6 +175,7 @@ func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) err
 	background.Go(func() { h.reload(backgroundCtx, c) })
 	if h.role.registry {
 		background.Go(func() { h.sweep(backgroundCtx, c.Limits.UploadTTL) })
+		background.Go(func() { h.parts.replicator.run(backgroundCtx, h.parts.current) })
 		if c.Storage.Adopt != "" {
 			background.Go(func() { h.adopt(backgroundCtx, c) })
 		}

@@ -33,9 +33,11 @@ type parts struct {
 	metrics   *server.Metrics
 	checks    *server.Checks
 	backends  *backends
-	ends      *ends                    // of what is being built
-	told      *atomic.Pointer[telling] // nil while nobody is told of events
-	chained   *chained                 // of what is being built
+	ends      *ends // of what is being built
+
+	replicator *replicator
+	told       *atomic.Pointer[telling] // nil while nobody is told of events
+	chained    *chained                 // of what is being built
 }
 
 func newParts(log *slog.Logger, db *index.DB, health config.Health) parts {
@@ -43,6 +45,7 @@ func newParts(log *slog.Logger, db *index.DB, health config.Health) parts {
 		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
 		remotes: map[string]*token.Remote{}, metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
 		last: &atomic.Pointer[server.State]{}, backends: &backends{all: map[string]*backend{}}, ends: &ends{}, told: &atomic.Pointer[telling]{},
+		replicator: newReplicator(log, db),
 	}
 }
 
@@ -88,12 +91,17 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 		if err != nil {
 			return server.State{}, err
 		}
+		rules, err := replications(c)
+		if err != nil {
+			return server.State{}, err
+		}
 		st.Registry = p.base.With(registry.Options{
 			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, ForeignURL: foreign,
 			Platforms: platforms(c.Storage.Platforms), MaxBlobSize: int64(c.Storage.MaxBlobSize),
 			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
-			ScrubInterval: c.Storage.ScrubInterval, Source: source, Log: p.log,
+			ScrubInterval: c.Storage.ScrubInterval, Source: source, Pushed: p.replicator.note, Log: p.log,
 		})
+		p.replicator.set(rules)
 	}
 	p.last.Store(&st)
 	return st, nil

@@ -8,12 +8,14 @@ create table tag_confirmed (
 
 -- How the last run of each replication ended, by its name.
 create table replication (
-	name     text    primary key,
-	started  bigint  not null,
-	finished bigint  not null, -- 0 while it runs
-	copied   bigint  not null, -- pieces of content
-	present  bigint  not null, -- pieces that were there already
-	bytes    bigint  not null,
-	failed   bigint  not null, -- tags
-	error    text    not null  -- the last one, '' for none
+	name     text   primary key,
+	asked    bigint not null, -- when somebody has last asked for a run
+	started  bigint not null,
+	finished bigint not null, -- before started while it runs
+	copied   bigint not null, -- tags
+	present  bigint not null, -- tags that were the same already
+	deleted  bigint not null, -- tags
+	failed   bigint not null, -- tags
+	bytes    bigint not null,
+	error    text   not null  -- the last one, '' for none
 ) without rowid;
