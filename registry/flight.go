@@ -13,7 +13,8 @@ import (
 )
 
 // A flight is a blob on its way from an upstream: one fetch, and all who wait for its bytes. They read the upload that it
-// fills, as far as it has come; its last byte is let out when all have turned out to be right and are kept.
+// fills, as far as it has come; its last byte is let out when all have turned out to be right. That they are kept takes
+// longer, and is no concern of theirs.
 type flight struct {
 	id      string             // of the upload
 	cancel  context.CancelFunc // ends the fetch
@@ -22,6 +23,7 @@ type flight struct {
 	mu        sync.Mutex
 	size      int64 // -1 for unknown
 	n         int64 // bytes that are in the upload
+	right     bool  // all of them are there, and right
 	done      bool
 	err       error         // why it has failed, when done
 	changed   chan struct{} // closed when n or done changes
@@ -126,6 +128,15 @@ func (f *flight) advance(n int64) {
 	f.changed = make(chan struct{})
 }
 
+// verified tells that all bytes are in the upload, and right.
+func (f *flight) verified() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.right = true
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
 // end tells that the blob is kept, or why not.
 func (f *flight) end(err error) {
 	f.mu.Lock()
@@ -147,7 +158,7 @@ func (f *flight) at(ctx context.Context, pos int64) (upTo int64, done bool, err 
 	for {
 		f.mu.Lock()
 		upTo, done, err = f.n, f.done, f.err
-		if !done && f.size >= 0 {
+		if !done && !f.right && f.size >= 0 {
 			upTo = min(upTo, f.size-1)
 		}
 		changed := f.changed
@@ -224,7 +235,8 @@ func (p Repository) fly(ctx context.Context, src *Source, d customhouse.Digest, 
 	case err == nil && got != d:
 		err = wrongUpstream(d, got)
 	case err == nil:
-		err = p.r.commit(ctx, f.id, d)
+		f.verified()
+		err = p.r.commit(context.WithoutCancel(ctx), f.id, d)
 	}
 	if err == nil {
 		return p.r.index.AddBlob(context.WithoutCancel(ctx), p.name, d, n, "")
