@@ -145,6 +145,9 @@ func (r *replicating) repository(ctx context.Context, there string) error {
 	if err != nil {
 		return err
 	}
+	if err := r.registry.Repository(repo).Pushable(); err != nil && !r.Push {
+		return err
+	}
 	far, err := r.far.Repository(ctx, there)
 	if err != nil {
 		return err
