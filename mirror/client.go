@@ -28,7 +28,7 @@ func (u *Upstream) newClient() *auth.Client {
 	}
 	return &auth.Client{
 		Client: &http.Client{Transport: &guard{upstream: u, next: transport}, CheckRedirect: checkRedirect},
-		Header: http.Header{"User-Agent": {"customhouse"}}, Cache: auth.NewCache(), ClientID: "customhouse",
+		Header: http.Header{"User-Agent": {"customhouse"}}, Cache: newTokens(), ClientID: "customhouse",
 		Credential: u.credential(),
 	}
 }
