@@ -394,7 +394,9 @@ func TestS79_Redirects(t *testing.T) {
 		strings.Replace(inner.URL, "127.0.0.1", "localhost", 1) + "/", "http://[fd00:ec2::254]/", "http://10.0.0.1/", "file:///etc/passwd",
 	} {
 		s := httptest.NewServer(hostile{
-			"/blobs/" + d:  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target, http.StatusTemporaryRedirect) },
+			"/blobs/" + d: func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, target, http.StatusTemporaryRedirect)
+			},
 			"/manifests/1": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target, http.StatusFound) },
 			"/manifests/2": func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="`+target+`",service="x"`)
