@@ -58,3 +58,11 @@ func OriginOf(ctx context.Context) Origin {
 	o, _ := ctx.Value(originKey{}).(Origin)
 	return o
 }
+
+type untoldKey struct{}
+
+// Untold returns a context whose changes are no events: what is done in it has happened elsewhere, and is only kept here.
+func Untold(ctx context.Context) context.Context { return context.WithValue(ctx, untoldKey{}, true) }
+
+// IsUntold tells whether ctx is of Untold.
+func IsUntold(ctx context.Context) bool { return ctx.Value(untoldKey{}) != nil }

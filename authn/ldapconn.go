@@ -150,7 +150,13 @@ func (c *ldapConn) search(ctx context.Context, base, filter string, attributes [
 			}
 			entries = append(entries, e)
 		}
-		return errors.Join(found.Err(), ctx.Err())
+		if err := errors.Join(found.Err(), ctx.Err()); err != nil {
+			return err
+		}
+		if c.IsClosing() || c.GetLastError() != nil { // then SearchAsync ends as if nothing had been found
+			return errCutOff
+		}
+		return nil
 	})
 	if errors.Is(err, errTooMany) || ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded) {
 		c.failed = false
@@ -182,6 +188,9 @@ type wire struct {
 	net.Conn
 	left atomic.Int64 // bytes that may be read
 }
+
+// errCutOff says that a connection has ended, be it before the answer or after it.
+var errCutOff = ldap.NewError(ldap.ErrorNetwork, errors.New("the directory has closed the connection"))
 
 var errReply = fmt.Errorf("an answer of more than %d bytes or %d referrals", maxReply, maxReferrals)
 

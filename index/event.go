@@ -24,7 +24,7 @@ func (db *DB) Record(r Recording) { db.recording.Store(&r) }
 // record keeps an event, if somebody wants it.
 func (db *DB) record(ctx context.Context, t *tx, e customhouse.Event) error {
 	r := db.recording.Load()
-	if r == nil || !slices.Contains(r.Actions, e.Action) {
+	if r == nil || !slices.Contains(r.Actions, e.Action) || customhouse.IsUntold(ctx) {
 		return nil
 	}
 	if !r.References {

@@ -314,6 +314,18 @@ func TestIgnore(t *testing.T) {
 	}
 }
 
+// What is kept of another registry has happened there: nobody is told.
+func TestUntold(t *testing.T) {
+	db, s := open(t), newSink(t)
+	run(t, db, io.Discard, notify.Endpoint{Name: "sink", URL: s.URL})
+	repo := repoOf(t, "a/app")
+	must(t, db.AddBlob(customhouse.Untold(t.Context()), repo, digest("copy"), 1, ""))
+	must(t, db.AddBlob(t.Context(), repo, digest("pushed"), 1, ""))
+	if got := names(s.took(t, 1)); !cmp.Equal(got, []string{"push a/app " + short(digest("pushed"))}) {
+		t.Errorf("events = %v", got)
+	}
+}
+
 // Pulls are told too, and never make anybody wait.
 func TestPulls(t *testing.T) {
 	db, s := open(t), newSink(t)

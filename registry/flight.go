@@ -239,7 +239,7 @@ func (p Repository) fly(ctx context.Context, src *Source, d customhouse.Digest, 
 		err = p.r.commit(context.WithoutCancel(ctx), f.id, d)
 	}
 	if err == nil {
-		return p.r.index.AddBlob(context.WithoutCancel(ctx), p.name, d, n, "")
+		return p.r.index.AddBlob(customhouse.Untold(context.WithoutCancel(ctx)), p.name, d, n, "")
 	}
 	p.r.opts.Log.Warn("a blob was not taken from upstream", "repository", p.name.String(), "digest", d.String(), "error", err)
 	var broken *customhouse.Error

@@ -141,7 +141,7 @@ func (p Repository) resolveFrom(ctx context.Context, src *Source, ref customhous
 		return p.fetchManifest(ctx, src, d, ref.Tag)
 	case errors.Is(err, customhouse.ErrNotFound):
 		if here { // what is not for us any more is not for our clients either
-			if err := p.r.index.DeleteTag(ctx, p.name, ref.Tag); err != nil && !errors.Is(err, customhouse.ErrNotFound) {
+			if err := p.r.index.DeleteTag(customhouse.Untold(ctx), p.name, ref.Tag); err != nil && !errors.Is(err, customhouse.ErrNotFound) {
 				return customhouse.Descriptor{}, err
 			}
 		}
@@ -210,7 +210,7 @@ func (p Repository) point(ctx context.Context, src *Source, m index.Manifest, ta
 	if !tag.IsZero() {
 		put.Tags = []customhouse.Tag{tag}
 	}
-	if err := p.r.index.PutManifest(ctx, p.name, put); err != nil {
+	if err := p.r.index.PutManifest(customhouse.Untold(ctx), p.name, put); err != nil {
 		return err
 	}
 	if !tag.IsZero() {
