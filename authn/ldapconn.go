@@ -153,7 +153,7 @@ func (c *ldapConn) search(ctx context.Context, base, filter string, attributes [
 		if err := errors.Join(found.Err(), ctx.Err()); err != nil {
 			return err
 		}
-		if c.IsClosing() || c.GetLastError() != nil { // then SearchAsync ends as if nothing had been found
+		if len(entries) == 0 && elsewhere == 0 && (c.IsClosing() || c.GetLastError() != nil) { // SearchAsync ends as if nothing had been found
 			return errCutOff
 		}
 		return nil

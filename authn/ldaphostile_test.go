@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"runtime"
 	"strings"
@@ -219,6 +220,21 @@ func TestS43_HostileServers(t *testing.T) {
 				t.Errorf("the server was shown %q", binds)
 			}
 		})
+	}
+}
+
+// TestS44_ClosedConnections: a connection that the server has ended is no answer, in particular not that nobody has the name.
+func TestS44_ClosedConnections(t *testing.T) {
+	r := record(t, "127.0.0.1:0")
+	r.onSearch = func(c net.Conn, id int64) {
+		c.Write(append(entry(id, "uid=alice,dc=example", "alice"), result(id, ldap.ApplicationSearchResultDone, 0)...))
+		time.AfterFunc(rand.N(500*time.Microsecond), func() { c.Close() }) // while it waits for the next login, or in that
+	}
+	a := newLDAP(t, authn.LDAPOptions{Servers: []string{r.url}, Plaintext: true, Base: "dc=example", Filter: "(uid=${account})", Timeout: time.Second})
+	for range 1000 {
+		if _, err := a.Authenticate(t.Context(), basic("alice", "wrong")); err == nil || errors.Is(err, authn.ErrUnknownUser) {
+			t.Fatalf("Authenticate = %v", err)
+		}
 	}
 }
 
