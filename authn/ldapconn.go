@@ -168,6 +168,9 @@ func (c *ldapConn) search(ctx context.Context, base, filter string, attributes [
 	return entries, nil
 }
 
+// errCutOff says that a connection has ended, be it before the answer or after it.
+var errCutOff = ldap.NewError(ldap.ErrorNetwork, errors.New("the directory has closed the connection"))
+
 // secondsLeft returns how long a server may search.
 func secondsLeft(ctx context.Context) int {
 	deadline, ok := ctx.Deadline()
@@ -188,9 +191,6 @@ type wire struct {
 	net.Conn
 	left atomic.Int64 // bytes that may be read
 }
-
-// errCutOff says that a connection has ended, be it before the answer or after it.
-var errCutOff = ldap.NewError(ldap.ErrorNetwork, errors.New("the directory has closed the connection"))
 
 var errReply = fmt.Errorf("an answer of more than %d bytes or %d referrals", maxReply, maxReferrals)
 

@@ -98,11 +98,11 @@ func (u *Upstream) trusts(where *url.URL) bool {
 		return true
 	}
 	return slices.ContainsFunc(u.trusted, func(host string) bool { return strings.EqualFold(host, where.Host) }) ||
-		where.Scheme == "https" && where.Port() == "" && sameDomain(where.Hostname(), u.origin.Hostname())
+		where.Scheme == "https" && where.Port() == "" && SameDomain(where.Hostname(), u.origin.Hostname())
 }
 
-// sameDomain tells whether two hosts are of one owner, as far as the public suffix list knows.
-func sameDomain(a, b string) bool {
+// SameDomain tells whether two hosts are of one owner, as far as the public suffix list knows.
+func SameDomain(a, b string) bool {
 	for _, host := range []string{a, b} {
 		if _, err := netip.ParseAddr(host); err == nil {
 			return false

@@ -6,18 +6,18 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"customhouse"
+	"customhouse/mirror"
 	"customhouse/outbound"
 	"customhouse/registry"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/net/publicsuffix"
+
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
@@ -203,20 +203,8 @@ func (from Remote) dialer() func(ctx context.Context, network, address string) (
 // named tells whether the host was named by the person who imports, or is of the domain of one that was.
 func (from Remote) named(host string) bool {
 	return slices.ContainsFunc(append([]string{from.Host}, from.Trusted...), func(name string) bool {
-		return strings.EqualFold(hostname(name), host) || sameDomain(hostname(name), host)
+		return strings.EqualFold(hostname(name), host) || mirror.SameDomain(hostname(name), host)
 	})
-}
-
-// sameDomain tells whether two hosts are of one owner, as far as the public suffix list knows.
-func sameDomain(a, b string) bool {
-	for _, host := range []string{a, b} {
-		if _, err := netip.ParseAddr(host); err == nil {
-			return false
-		}
-	}
-	ours, err1 := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(a))
-	theirs, err2 := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(b))
-	return err1 == nil && err2 == nil && ours == theirs
 }
 
 func hostname(host string) string {
@@ -253,5 +241,5 @@ func (from Remote) trusts(u *url.URL) bool {
 			return true
 		}
 	}
-	return u.Scheme == "https" && sameDomain(hostname(from.Host), u.Hostname())
+	return u.Scheme == "https" && mirror.SameDomain(hostname(from.Host), u.Hostname())
 }
