@@ -17,7 +17,6 @@ import (
 	"customhouse/registry"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
