@@ -8,16 +8,25 @@ import (
 // Action is what a client wants to do with a resource.
 type Action string
 
-// Actions on a repository; the Docker token scope documentation names pull, push, delete and "*".
-// Push is what a client asks for; rules may tell its two halves apart: Create makes new content and new tags, Update
-// moves a tag that is there.
+// Actions on a repository; the Docker token scope documentation names pull, push, delete and "*". What a client asks for
+// is one of these; rules may tell their parts apart.
 const (
 	Pull   Action = "pull"
 	Push   Action = "push"
-	Create Action = "create"
-	Update Action = "update"
 	Delete Action = "delete"
 	All    Action = "*"
+)
+
+// Parts of what a client asks for. List is part of Pull. Create and Update are Push: Create makes new content and new tags
+// and has the parts Mount, PutTag and Refer; Update moves a tag that is there.
+const (
+	List   Action = "list"     // see the names of a repository and of its tags
+	Create Action = "create"   // make new content and new tags
+	Update Action = "update"   // move a tag that is there
+	Mount  Action = "mount"    // take over blobs of other repositories
+	PutTag Action = "tag"      // make a new tag for a manifest that is there
+	Refer  Action = "referrer" // push manifests that have a subject, such as signatures
+	Admin  Action = "admin"    // ask about and change what belongs to others
 )
 
 // Types of resource in a scope.

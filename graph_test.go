@@ -72,7 +72,7 @@ var forbidden = map[string][]string{
 	"customhouse/registry": {"net/http"},
 	"customhouse/gate":     {"net/http"},
 	"customhouse/authz":    {"net/http"},
-	"customhouse/policy":   {"net/http", "time", "log/slog", "os"}, // a decision depends on nothing but the question
+	"customhouse/policy":   {"net/http", "log/slog", "os"}, // a decision depends on nothing but the question
 }
 
 // bloat are packages that keep the linker from dropping unused methods, which costs 17 MiB.

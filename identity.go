@@ -15,6 +15,17 @@ type Identity struct {
 	Labels  map[string][]string // facts about the account that rules may ask for, such as its groups; read only
 	Method  string              // the authenticator that vouched for it, such as "users" or "htpasswd"; "" when anonymous
 	Stamp   string              // changes whenever the account's credential does; "" where that cannot be known
+
+	Claims  map[string]any // what the token says that proved the account, as it says it (JSON); nil without one; read only
+	Scopes  []Scope        // what the credential is for, if for less than the account may do; nil is all of that; read only
+	Expires time.Time      // when the credential ends, and with it all that was had for it; zero is never
+}
+
+// Scope is something that a credential is for. Patterns are those of rules.
+type Scope struct {
+	Repo    string   `json:"repo"`          // pattern of the names of repositories
+	Tag     string   `json:"tag,omitempty"` // pattern of tags; "" is all, and what has none
+	Actions []Action `json:"actions"`
 }
 
 // Anonymous tells whether nobody has been authenticated.

@@ -52,6 +52,7 @@ package policy
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	"customhouse"
 )
@@ -64,7 +65,31 @@ type Query struct {
 	Type     string     // such as customhouse.TypeRepository
 	Name     string     // such as "acc/app", or customhouse.Catalog
 	Action   customhouse.Action
+	Target   Target
+	Time     time.Time // of the request; zero is unknown
 }
+
+// Target is what of a resource a query is about. What is not known of it makes rules that ask for it answer maybe.
+type Target struct {
+	Known        Fact   // which of what follows is known, be it that there is none
+	Tag          string // "" is no tag
+	Digest       string
+	MediaType    string
+	ArtifactType string
+}
+
+// Fact is a set of facts about a Target.
+type Fact uint8
+
+// The facts.
+const (
+	FactTag Fact = 1 << iota
+	FactDigest
+	FactMediaType
+	FactArtifactType
+
+	Facts = FactTag | FactDigest | FactMediaType | FactArtifactType // all of them
+)
 
 // unmap makes the client an address that conditions on ip can be compared with.
 func (q *Query) unmap() {
@@ -76,6 +101,7 @@ func (q *Query) unmap() {
 // Decision is the answer to a Query, with its ground.
 type Decision struct {
 	Allowed bool
+	Maybe   bool   // not allowed as asked: whether it is depends on what the query leaves unknown
 	Rule    int    // index of the rule that decided; -1 when none did
 	Source  string // Source of that rule, or a word for whoever else decided; "" when nobody did
 	Reason  string // for the log, and for whoever may read the rules

@@ -1,0 +1,45 @@
+package customhouse
+
+import "time"
+
+// Kinds of an AuditEntry.
+const (
+	AuditDecision   = "decision"   // a request was let through or refused
+	AuditLogin      = "login"      // a password or another proof was good, or not
+	AuditToken      = "token"      // a token was issued
+	AuditAccount    = "account"    // an account or a credential of one was made, changed or removed
+	AuditPolicy     = "policy"     // other rules hold
+	AuditKey        = "key"        // a signing key was made, has begun or ceased to sign, or was removed
+	AuditDifference = "difference" // a shadow policy would have decided otherwise
+)
+
+// AuditEntry is something that is kept to be accounted for. Its JSON form is a line of the audit log.
+type AuditEntry struct {
+	Number   int64     `json:"number"` // from 1, without gaps
+	Time     time.Time `json:"time"`
+	Kind     string    `json:"kind"`
+	Decision string    `json:"decision,omitempty"` // id of the decision
+	Allowed  bool      `json:"allowed"`
+
+	Account string              `json:"account,omitempty"` // "" is anonymous
+	Method  string              `json:"method,omitempty"`
+	Labels  map[string][]string `json:"labels,omitempty"`
+	Claims  map[string]any      `json:"claims,omitempty"`
+	Client  string              `json:"client,omitempty"` // address
+
+	Service      string   `json:"service,omitempty"`
+	Type         string   `json:"type,omitempty"`
+	Name         string   `json:"name,omitempty"`
+	Actions      []Action `json:"actions,omitempty"`
+	Tag          string   `json:"tag,omitempty"`
+	Digest       string   `json:"digest,omitempty"`
+	MediaType    string   `json:"mediaType,omitempty"`
+	ArtifactType string   `json:"artifactType,omitempty"`
+
+	Rule   string `json:"rule,omitempty"` // where the rule stands that decided
+	Reason string `json:"reason,omitempty"`
+	Detail string `json:"detail,omitempty"` // of what is no decision: what was made, changed or removed
+
+	Previous string `json:"previous"` // Hash of the entry before; "" for the first
+	Hash     string `json:"hash"`     // SHA-256, in hexadecimal, of the entry without this
+}
