@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"customhouse"
 	"customhouse/policy"
@@ -37,12 +38,30 @@ type Grant struct {
 // Grant.SeesAll and Grant.Sees tell. To the tokens of other issuers it is a wall, as in distribution: what their bearers
 // may pull is known to the issuer.
 func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...customhouse.Access) (Grant, error) {
+	return g.admit(ctx, cred, toContent, needs)
+}
+
+// Enter is Admit for what is not content, such as the API: passwords are always taken, tokens of other issuers never, and
+// a request without needs is let through whoever makes it, unless nobody is without an account.
+func (g *Gate) Enter(ctx context.Context, cred customhouse.Credential, needs ...customhouse.Access) (Grant, error) {
+	return g.admit(ctx, cred, toOffice, needs)
+}
+
+// door is what a request is let through to.
+type door int
+
+const (
+	toContent door = iota
+	toOffice
+)
+
+func (g *Gate) admit(ctx context.Context, cred customhouse.Credential, to door, needs []customhouse.Access) (Grant, error) {
 	grant := Grant{ID: g.ids.next(), gate: g}
 	if g.off {
 		grant.Reason = "authorization is off"
 		return grant, nil
 	}
-	c, err := g.identify(ctx, cred)
+	c, err := g.identify(ctx, cred, to)
 	if err != nil {
 		return Grant{}, g.unidentified(grant.ID, cred, needs, err)
 	}
@@ -52,10 +71,13 @@ func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...
 		return Grant{}, g.unauthorized(&grant, needs, "", loginRequired)
 	}
 	if len(needs) == 0 {
-		if c.stranger() {
+		if c.stranger() && to == toContent {
 			return Grant{}, g.unauthorized(&grant, nil, "", loginRequired)
 		}
-		grant.Reason = "authenticated"
+		grant.Reason = "nothing is needed"
+		if !c.stranger() {
+			grant.Reason = "authenticated"
+		}
 		return grant, nil
 	}
 	short := false // the token does not cover a need that the policy allows
@@ -135,6 +157,14 @@ func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (bool, error) {
 		return false, nil
 	}
 	return g.allowed(ctx, customhouse.TypeRepository, name, pulling)
+}
+
+// Paper returns what the caller's token is for and when it expires; ok is false without a token.
+func (g Grant) Paper() (access []customhouse.Access, expires time.Time, ok bool) {
+	if g.caller.paper == nil {
+		return nil, time.Time{}, false
+	}
+	return g.caller.paper.Access, g.caller.paper.Expires, true
 }
 
 // SeesAll tells whether the catalog shows everything to the caller: whether they have registry:catalog:*. The error is a

@@ -193,6 +193,14 @@ func (g *Gate) JWKS() []byte {
 	return g.authority.JWKS()
 }
 
+// Services returns the audiences that the gate issues tokens for, its own first; "*" is any.
+func (g *Gate) Services() []string {
+	if g.off {
+		return nil
+	}
+	return append([]string{g.authority.Service()}, g.services...)
+}
+
 // decide asks the policy for each of some actions on a resource. The error is that of an outage.
 func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions []customhouse.Action) ([]policy.Decision, error) {
 	if c.trust != nil && !c.trust.Rules {

@@ -13,18 +13,19 @@ var (
 	errToken   = errors.New("invalid token")
 	errNoBasic = errors.New("a password came where tokens are taken only")
 
+	errOthers    = fmt.Errorf("%w: tokens of other issuers are taken for content only", errToken)
 	errNoAccount = errors.New("nobody is let in without an account")
 )
 
-// identify tells who is asking. The errors are errToken, errNoBasic, those of login, and those of an outage.
-func (g *Gate) identify(ctx context.Context, cred customhouse.Credential) (caller, error) {
+// identify tells who is asking to be let through a door. The errors are errToken, errNoBasic, those of login, and those of an outage.
+func (g *Gate) identify(ctx context.Context, cred customhouse.Credential, to door) (caller, error) {
 	c := caller{client: cred.Client, service: g.authority.Service()}
 	var err error
 	switch cred.Scheme {
 	case customhouse.None:
 		c.identity = g.anonymous
 	case customhouse.Basic:
-		if !g.allowBasic {
+		if !g.allowBasic && to == toContent {
 			return caller{}, errNoBasic
 		}
 		c.identity, err = g.login(ctx, cred)
@@ -32,6 +33,9 @@ func (g *Gate) identify(ctx context.Context, cred customhouse.Credential) (calle
 		var p *paper
 		if p, err = g.verify(ctx, cred.Secret); err == nil {
 			c.paper, c.trust = &p.claims, g.trust(p)
+			if c.trust != nil && to == toOffice {
+				return caller{}, errOthers
+			}
 			c.identity = p.identity
 			if c.trust == nil { // else its issuer answers for the account
 				c.identity, err = g.present(ctx, &p.identity)

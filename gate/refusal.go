@@ -100,6 +100,8 @@ func verb(a customhouse.Action) string {
 		return "move tags in"
 	case customhouse.Delete:
 		return "delete from"
+	case customhouse.Admin:
+		return "administer"
 	}
 	return "do everything with"
 }
@@ -107,6 +109,12 @@ func verb(a customhouse.Action) string {
 // loginRequired is not the text that belongs to UNAUTHORIZED in distribution, "authentication required": docker takes an
 // error with that text and nothing else for one that passes, and pushes for a minute before it gives up.
 const loginRequired = "login required"
+
+// LoginRequired refuses what was let through as grant, since it is for whoever has an account.
+func (g *Gate) LoginRequired(grant Grant) *Refusal {
+	grant.Reason = "an account is needed"
+	return g.unauthorized(&grant, nil, "", loginRequired)
+}
 
 // unidentified refuses where it could not be told who is asking, because of err.
 func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []customhouse.Access, err error) *Refusal {

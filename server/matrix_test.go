@@ -51,6 +51,7 @@ var endpoints = []endpoint{
 	{"/metrics", ""},
 	{"/debug/pprof/", ""},
 	{"/api/", ""},
+	{"/api/whoami", ""},
 	{"/v1/_ping", ""},
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ type Server struct {
 
 // New returns a server for a state; the logger takes a line a request.
 func New(st State, log *slog.Logger) (*Server, error) {
-	if err := checkRoutes(); err != nil {
+	if err := cmp.Or(checkRoutes(), checkAPI()); err != nil {
 		return nil, err
 	}
 	s := &Server{log: log}
@@ -156,7 +157,7 @@ func (st *state) recovered(w *response, r *http.Request, p any) {
 	st.log.Error("panic", "method", r.Method, "path", clip(r.URL.Path), "panic", clip(fmt.Sprint(p)), "stack", string(debug.Stack()))
 }
 
-// route sends a request to its endpoint. The paths outside of /v2/ are open to everybody.
+// route sends a request to its endpoint. The paths outside of /v2/ and /api/ are open to everybody.
 func (st *state) route(w *response, r *http.Request) error {
 	h := w.Header()
 	h["X-Content-Type-Options"] = noSniff
@@ -166,6 +167,9 @@ func (st *state) route(w *response, r *http.Request) error {
 	path, ok := strings.CutPrefix(r.URL.Path, st.Prefix)
 	if !ok && r.URL.Path != "/" { // a load balancer asks for / wherever the registry stands
 		return customhouse.Errorf(customhouse.NotFound, "no such endpoint")
+	}
+	if strings.HasPrefix(path, apiPrefix) {
+		return st.api(w, r)
 	}
 	if st.Registry == nil && !everywhere(path) && !st.owned(path) {
 		return st.tokenServer(w, r, path)
