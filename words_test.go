@@ -165,3 +165,21 @@ func is(err error, code customhouse.Code) bool {
 	var e *customhouse.Error
 	return errors.As(err, &e) && e.Code == code
 }
+
+func TestRange(t *testing.T) {
+	for _, test := range []struct {
+		r       customhouse.Range
+		in, out []string
+	}{
+		{customhouse.Range{}, []string{"", "a", "zz"}, nil},
+		{customhouse.Begins("a/"), []string{"a/", "a/b", "a/zz/z"}, []string{"a", "a.b", "a0", "b"}},
+		{customhouse.Begins(""), []string{"", "a", "\xff"}, nil},
+		{customhouse.Begins("a\xff"), []string{"a\xff", "a\xffb"}, []string{"a", "b"}},
+		{customhouse.Only("a"), []string{"a"}, []string{"", "a-b", "a/b"}},
+	} {
+		has := func(s string) bool { return s >= test.r.First && (test.r.End == "" || s < test.r.End) }
+		if slices.ContainsFunc(test.in, func(s string) bool { return !has(s) }) || slices.ContainsFunc(test.out, has) {
+			t.Errorf("%+v: want all of %q and none of %q", test.r, test.in, test.out)
+		}
+	}
+}

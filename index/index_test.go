@@ -262,19 +262,19 @@ func TestPages(t *testing.T) {
 		put(t, db, name, "x", "10", "9", "A", "a", "_")
 	}
 	for _, test := range []struct {
-		after string
+		first string
 		n     int
 		want  []string
 	}{
 		{"", 10, []string{"a", "a-b", "a.b", "a/b", "b", "c"}},
 		{"", 2, []string{"a", "a-b"}},
-		{"a-b", 2, []string{"a.b", "a/b"}},
+		{"a-b\x00", 2, []string{"a.b", "a/b"}},
 		{"bb", 2, []string{"c"}},
-		{"c", 2, nil},
+		{"c\x00", 2, nil},
 		{"", 0, nil},
 	} {
-		if got, err := db.Repos(t.Context(), test.after, test.n); err != nil || !cmp.Equal(got, test.want, same) {
-			t.Errorf("Repos(%q, %d) = %q, %v; want %q", test.after, test.n, got, err, test.want)
+		if got, err := db.Repos(t.Context(), test.first, test.n); err != nil || !cmp.Equal(got, test.want, same) {
+			t.Errorf("Repos(%q, %d) = %q, %v; want %q", test.first, test.n, got, err, test.want)
 		}
 	}
 	if got, err := db.Tags(t.Context(), repo(t, "a"), "10", 3); err != nil || !cmp.Equal(got, []string{"9", "A", "_"}) {

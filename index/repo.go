@@ -31,9 +31,9 @@ func listRepo(ctx context.Context, t *tx, repo customhouse.Repo, listed bool) er
 	return t.exec(ctx, "update repo set listed = 0 where name = ? and not exists (select 1 from manifest where repo_id = repo.id)", repo.String())
 }
 
-// Repos returns, in byte order, the names of up to n repositories after the given one that hold a manifest.
-func (db *DB) Repos(ctx context.Context, after string, n int) ([]string, error) {
-	return db.names(ctx, "select name from repo where listed = 1 and name > ? order by name limit ?", after, n)
+// Repos returns, in byte order, the names of up to n repositories that hold a manifest, from first on.
+func (db *DB) Repos(ctx context.Context, first string, n int) ([]string, error) {
+	return db.names(ctx, "select name from repo where listed = 1 and name >= ? order by name limit ?", first, n)
 }
 
 // Tags returns, in byte order, up to n tags of the repository after the given one; the caller does not change the slice.

@@ -107,31 +107,6 @@ type Repository struct {
 // Repository returns the repository of that name. It is made by the first push.
 func (r *Registry) Repository(name customhouse.Repo) Repository { return Repository{r: r, name: name} }
 
-// Repositories returns, in byte order, up to n repositories after the given one that hold a manifest and that visible
-// accepts, and tells whether there are more. A nil visible accepts all.
-func (r *Registry) Repositories(ctx context.Context, after string, n int, visible func(customhouse.Repo) bool) (names []string, more bool, err error) {
-	const chunk = 1000
-	names = []string{}
-	for size := min(n+1, chunk); ; size = min(2*size, chunk) { // the more is hidden, the more is read at once
-		batch, err := r.index.Repos(ctx, after, size)
-		if err != nil || len(batch) == 0 {
-			return names, false, err
-		}
-		for _, name := range batch {
-			if visible != nil {
-				if repo, err := customhouse.ParseRepo(name); err != nil || !visible(repo) {
-					continue
-				}
-			}
-			if len(names) == n {
-				return names, true, nil
-			}
-			names = append(names, name)
-		}
-		after = batch[len(batch)-1]
-	}
-}
-
 // Tags returns, in byte order, up to n tags after the given one, and tells whether there are more.
 // NAME_UNKNOWN: there is no such repository.
 func (p Repository) Tags(ctx context.Context, after string, n int) (tags []string, more bool, err error) {

@@ -179,7 +179,7 @@ func (o *faultyObject) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func must(t *testing.T, errs ...error) {
+func must(t testing.TB, errs ...error) {
 	t.Helper()
 	for _, err := range errs {
 		if err != nil {
@@ -381,21 +381,30 @@ func TestLists(t *testing.T) {
 		})
 		must(t, err)
 	}
-	vowels := func(r customhouse.Repo) bool { return r.String() == "a" || r.String() == "e" }
+	all := registry.Visible{}
+	vowels := registry.Visible{Ask: func(r customhouse.Repo) bool { return r.String() == "a" || r.String() == "e" }}
+	some := registry.Visible{Ranges: []customhouse.Range{
+		{First: "b", End: "d", Sure: true}, {First: "d\x00", End: "dd", Sure: true}, {First: "e"}, // what is asked about the last is no
+	}, Ask: func(customhouse.Repo) bool { return false }}
 	for _, test := range []struct {
 		after   string
 		n       int
-		visible func(customhouse.Repo) bool
+		visible registry.Visible
 		want    []string
 		more    bool
 	}{
-		{"", 10, nil, []string{"a", "b", "c", "d", "e"}, false},
-		{"", 5, nil, []string{"a", "b", "c", "d", "e"}, false},
-		{"", 2, nil, []string{"a", "b"}, true},
-		{"b", 2, nil, []string{"c", "d"}, true},
+		{"", 10, all, []string{"a", "b", "c", "d", "e"}, false},
+		{"", 5, all, []string{"a", "b", "c", "d", "e"}, false},
+		{"", 2, all, []string{"a", "b"}, true},
+		{"b", 2, all, []string{"c", "d"}, true},
 		{"", 1, vowels, []string{"a"}, true},
 		{"a", 1, vowels, []string{"e"}, false},
 		{"", 2, vowels, []string{"a", "e"}, false},
+		{"", 1, some, []string{"b"}, true},
+		{"", 9, some, []string{"b", "c"}, false},
+		{"b", 9, some, []string{"c"}, false},
+		{"c", 9, some, []string{}, false},
+		{"", 9, registry.Visible{Ranges: []customhouse.Range{}}, []string{}, false},
 	} {
 		got, more, err := h.Repositories(t.Context(), test.after, test.n, test.visible)
 		if err != nil || more != test.more || !cmp.Equal(got, test.want) {

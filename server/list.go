@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"customhouse"
+	"customhouse/registry"
 )
 
 // How many entries a page has when the client does not say, and at the most.
@@ -25,15 +26,15 @@ func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) erro
 		return err
 	}
 	var outage error // of whoever tells what is visible: then nothing more is
-	visible := func(repo customhouse.Repo) bool {
+	visible := registry.Visible{Ask: func(repo customhouse.Repo) bool {
 		var sees bool
 		if outage == nil {
 			sees, outage = q.grant.Sees(r.Context(), repo)
 		}
 		return sees
-	}
+	}}
 	if all {
-		visible = nil
+		visible = registry.Visible{}
 	}
 	names, more, err := st.Registry.Repositories(r.Context(), q.page.last, n, visible)
 	if err := cmp.Or(outage, err); err != nil {

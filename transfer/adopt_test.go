@@ -42,7 +42,7 @@ func TestAdopt(t *testing.T) {
 	if len(found) > 0 || done.Repositories != 2 || done.Manifests != 5 || done.Tags != 2 || done.Blobs != 7 {
 		t.Fatalf("Adopt = %+v, found %v; want 5 manifests, 2 tags and 7 blobs of 2 repositories", done, found)
 	}
-	names, _, err := h.Repositories(t.Context(), "", 10, nil)
+	names, _, err := h.Repositories(t.Context(), "", 10, registry.Visible{})
 	must(t, err)
 	if diff := cmp.Diff([]string{"team/app", "team/app/tools"}, names); diff != "" {
 		t.Errorf("repositories (-want +got):\n%s", diff)
@@ -333,7 +333,7 @@ func TestS62_AdoptStaysInside(t *testing.T) {
 	f.write(layerPath("app", secret), secret.String())
 	must(t, os.Symlink(outside, filepath.Join(f.v2, "repositories/escape")))
 	_, found := h.adopt(t, f, transfer.AdoptOptions{})
-	names, _, err := h.Repositories(t.Context(), "", 100, nil)
+	names, _, err := h.Repositories(t.Context(), "", 100, registry.Visible{})
 	must(t, err)
 	if diff := cmp.Diff([]string{"app"}, names); diff != "" {
 		t.Errorf("repositories (-want +got):\n%s", diff)

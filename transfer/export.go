@@ -158,7 +158,7 @@ func (e *export) repos(ctx context.Context) ([]registry.Repository, error) {
 	var repos []registry.Repository
 	used := make([]bool, len(e.opts.Patterns))
 	for after := ""; ; {
-		names, more, err := e.registry.Repositories(ctx, after, 1000, nil)
+		names, more, err := e.registry.Repositories(ctx, after, 1000, registry.Visible{})
 		if err != nil {
 			return nil, err
 		}

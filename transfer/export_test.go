@@ -83,7 +83,7 @@ func TestExportLayout(t *testing.T) {
 		if err != nil || imported.Names != len(repos) {
 			t.Fatalf("ImportFile = %+v, %v", imported, err)
 		}
-		names, _, err := back.Repositories(t.Context(), "", 10, nil)
+		names, _, err := back.Repositories(t.Context(), "", 10, registry.Visible{})
 		must(t, err)
 		if diff := cmp.Diff(repos, names); diff != "" {
 			t.Errorf("repositories (-want +got):\n%s", diff)

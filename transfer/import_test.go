@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"customhouse"
+	"customhouse/registry"
 	"customhouse/transfer"
 )
 
@@ -157,7 +158,7 @@ func refuseArchive(t *testing.T, path string) {
 		t.Error("ImportFile = nil, want an error")
 	}
 	wantClean(t, path)
-	names, _, err := h.Repositories(t.Context(), "", 10, nil)
+	names, _, err := h.Repositories(t.Context(), "", 10, registry.Visible{})
 	if err != nil || len(names) > 0 {
 		t.Errorf("repositories = %v, %v; want none", names, err)
 	}

@@ -126,7 +126,7 @@ func (r *replicating) here(ctx context.Context, add func(there string)) error {
 	for after, more := "", true; more; {
 		var page []string
 		var err error
-		if page, more, err = r.registry.Repositories(ctx, after, 1000, nil); err != nil {
+		if page, more, err = r.registry.Repositories(ctx, after, 1000, registry.Visible{}); err != nil {
 			return err
 		}
 		for _, name := range page {
