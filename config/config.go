@@ -1,8 +1,8 @@
 // Package config reads customhouse.yml: its shape, its defaults and what is wrong with a file, all of it at once and
 // each fault with file, line, column and key. Files of policy tests, which are questions to the rules, it reads the same way.
 //
-// It knows nothing of the components that are built from a Config, it opens nothing but the file and it reads nothing
-// from the environment. A Config is a value: to reload, read a new one.
+// It knows nothing of the components that are built from a Config, it opens nothing but the file and those that it includes,
+// and it reads nothing from the environment. A Config is a value: to reload, read a new one.
 //
 //	c, err := config.Load("customhouse.yml") // err is Errors when the file could be read
 package config
@@ -61,7 +61,11 @@ type Config struct {
 
 	// Who may do what: the first rule that matches decides, and nothing is allowed without one. Leaving the key out
 	// gives accounts labelled role=admin everything; [] allows nothing to anybody.
+	// An entry {include: FILE} stands for the rules of a file, or of all that a pattern names, such as rules.d/*.yml.
 	Rules []policy.Rule `yaml:"rules"`
+
+	// The files that rules were included from, and the folders that patterns of files were compared with.
+	Included []string `yaml:"-"`
 
 	// How rules, and the access lists that authorize names, are read: as this page tells (native), or to the letter as
 	// cesanta/docker_auth reads its ACL (docker_auth).

@@ -27,6 +27,9 @@ type decoder struct {
 
 	misread Errors // errs as decode left them
 
+	including bool      // whether entries of rules may be includes
+	includes  []include // in their order
+
 	foreign *ForeignOptions // nil for our own files
 	notes   Errors          // what would be errs if the reading were not lenient
 }
@@ -200,7 +203,12 @@ func (d *decoder) list(n *yaml.Node, at place, key string, v reflect.Value) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, element := range n.Content {
-		d.value(element, fmt.Sprintf("%s[%d]", key, i), v.Index(i))
+		entry := fmt.Sprintf("%s[%d]", key, i)
+		if d.including && key == "rules" && isInclude(element) {
+			d.include(element, entry, i)
+			continue
+		}
+		d.value(element, entry, v.Index(i))
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 //go:embed example.yml
 var example []byte
 
+//go:embed rules.schema.json
+var rulesSchema []byte
+
 //go:embed schema.json
 var schema []byte
 
@@ -16,3 +19,6 @@ func Example() []byte { return slices.Clone(example) }
 
 // Schema returns the JSON Schema (draft 2020-12) of customhouse.yml, for editors.
 func Schema() []byte { return slices.Clone(schema) }
+
+// RulesSchema returns the JSON Schema (draft 2020-12) of a file that rules are included from, for editors.
+func RulesSchema() []byte { return slices.Clone(rulesSchema) }

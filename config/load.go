@@ -33,7 +33,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parse(path, data, true)
+	return parse(disk{}, path, data, true)
 }
 
 // LoadRules is Load without looking at the files that the file names, for who cares about rules alone: where those are
@@ -43,7 +43,7 @@ func LoadRules(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parse(path, data, false)
+	return parse(disk{}, path, data, false)
 }
 
 // read returns the content of the file at path, or as much of it as tells that it is too large.
@@ -57,19 +57,24 @@ func read(path string) ([]byte, error) {
 }
 
 // Parse reads a configuration from data, the content of a file that messages call name; relative paths in it are
-// relative to the folder of name. Keys that are absent keep the value they have in Default. The error is Errors.
+// relative to the folder of name, and rules that it includes are read. Keys that are absent keep the value they have in Default. The error is Errors.
 func Parse(name string, data []byte) (*Config, error) {
-	return parse(name, data, false)
+	return parse(disk{}, name, data, false)
 }
 
-func parse(name string, data []byte, checkFiles bool) (*Config, error) {
+// parse reads a configuration whose included files stand on a shelf.
+func parse(s shelf, name string, data []byte, checkFiles bool) (*Config, error) {
 	root, err := tree(name, data, "nothing is configured here; write {} to get all the defaults")
 	if err != nil {
 		return nil, err
 	}
 	c := Default()
 	d := newDecoder(name)
+	d.including = true
 	d.decode(root, c)
+	g := newGathering(s)
+	g.add(d, c.Rules)
+	c.Rules, c.Included = g.rules, g.watched
 	c.locate(filepath.Dir(name))
 	for key, p := range c.paths() {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -89,11 +94,6 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 			*p = filepath.Join(filepath.Dir(name), *p)
 		}
 	}
-	for i := range c.Rules {
-		if key := fmt.Sprintf("rules[%d]", i); d.has(key) {
-			c.Rules[i].Source = fmt.Sprintf("%s:%d", name, d.at(key).line)
-		}
-	}
 	if c.Auth.Off && !d.has("rules") {
 		c.Rules = nil
 	}
@@ -103,9 +103,9 @@ func parse(name string, data []byte, checkFiles bool) (*Config, error) {
 		}
 	}
 	for _, e := range c.problems() {
-		d.report(e.Key, e.Message)
+		g.report(e.Key, e.Message)
 	}
-	if err := d.errs.sorted(); err != nil {
+	if err := g.errors(); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -155,9 +155,10 @@ func (c *Config) paths() map[string]*string {
 // folders are the keys of paths whose values are no files.
 var folders = map[string]bool{"data": true, "tls.acme.cache": true, "storage.adopt": true}
 
-// Files returns the files that c names. What is built from c is to be built anew when one of them changes.
+// Files returns the files that c names, and the folders in which it looks for some. What is built from c is to be built
+// anew when one of them changes.
 func (c *Config) Files() []string {
-	var files []string
+	files := slices.Clone(c.Included)
 	for key, p := range c.paths() {
 		if *p != "" && !folders[key] {
 			files = append(files, *p)

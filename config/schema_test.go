@@ -59,7 +59,38 @@ func generate(t *testing.T) (*jsonschema.Schema, *jsonschema.Reflector) {
 	s.Title = "customhouse.yml"
 	s.Description = "The configuration of Customhouse"
 	addDefaults(s, reflect.ValueOf(*config.Default()))
+	rules, _ := s.Properties.Get("rules")
+	rules.Items = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{rules.Items, includeEntry()}}
 	return s, r
+}
+
+// includeEntry is an entry of rules that stands for those of other files.
+func includeEntry() *jsonschema.Schema {
+	s := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties(), Required: []string{"include"}, AdditionalProperties: jsonschema.FalseSchema}
+	s.Properties.Set("include", &jsonschema.Schema{
+		Type: "string", Description: "A file of rules, or a pattern of such files, such as rules.d/*.yml, that are taken in the order of their names. Relative to the folder of this file.",
+	})
+	return s
+}
+
+// ruleKeys are the keys of an included file.
+var ruleKeys = []string{"rules"}
+
+// generateRules returns the schema of an included file: the part of s that is for those.
+func generateRules(t *testing.T, s *jsonschema.Schema) *jsonschema.Schema {
+	t.Helper()
+	part := &jsonschema.Schema{
+		Version: s.Version, Title: "rules of customhouse.yml", Description: "Rules that a configuration of Customhouse includes",
+		Type: "object", AdditionalProperties: jsonschema.FalseSchema, Properties: jsonschema.NewProperties(),
+	}
+	for _, key := range ruleKeys {
+		p, ok := s.Properties.Get(key)
+		if !ok {
+			t.Fatalf("the configuration has no key %s", key)
+		}
+		part.Properties.Set(key, p)
+	}
+	return part
 }
 
 func mapType(t reflect.Type) *jsonschema.Schema {
@@ -141,16 +172,22 @@ func isSection(t reflect.Type) bool {
 
 func TestSchemaIsFresh(t *testing.T) {
 	s, _ := generate(t)
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(s); err != nil {
-		t.Fatal(err)
-	}
-	isFresh(t, "schema.json", b.Bytes())
-	if diff := cmp.Diff(b.String(), string(config.Schema())); diff != "" && !*update {
-		t.Errorf("Schema differs from schema.json:\n%s", diff)
+	for _, tt := range []struct {
+		file   string
+		schema *jsonschema.Schema
+		got    []byte
+	}{{"schema.json", s, config.Schema()}, {"rules.schema.json", generateRules(t, s), config.RulesSchema()}} {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(tt.schema); err != nil {
+			t.Fatal(err)
+		}
+		isFresh(t, tt.file, b.Bytes())
+		if diff := cmp.Diff(b.String(), string(tt.got)); diff != "" && !*update {
+			t.Errorf("the program has another %s:\n%s", tt.file, diff)
+		}
 	}
 }
 

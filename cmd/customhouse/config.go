@@ -57,20 +57,29 @@ func configExampleCommand() *cobra.Command {
 }
 
 func configSchemaCommand() *cobra.Command {
-	return &cobra.Command{
+	var rules bool
+	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of the configuration",
-		Long: `Schema prints the JSON Schema of customhouse.yml. Editors with a YAML language server check and complete keys
-when the first line of a file names it:
+		Long: `Schema prints the JSON Schema of customhouse.yml, or with --rules that of a file that rules are included from.
+Editors with a YAML language server check and complete keys when the first line of a file names its schema:
 
-  # yaml-language-server: $schema=schema.json`,
-		Example: "  customhouse config schema > schema.json",
-		Args:    takes(0),
+  # yaml-language-server: $schema=schema.json
+  # yaml-language-server: $schema=rules.schema.json`,
+		Example: `  customhouse config schema > schema.json
+  customhouse config schema --rules > rules.schema.json`,
+		Args: takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write(config.Schema())
+			schema := config.Schema()
+			if rules {
+				schema = config.RulesSchema()
+			}
+			_, err := cmd.OutOrStdout().Write(schema)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&rules, "rules", false, "the schema of included files in place of that of the configuration")
+	return cmd
 }
 
 // loadConfig reads the configuration in file.
