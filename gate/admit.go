@@ -56,6 +56,14 @@ const (
 )
 
 func (g *Gate) admit(ctx context.Context, cred customhouse.Credential, to door, needs []customhouse.Access) (Grant, error) {
+	grant, err := g.decideAdmission(ctx, cred, to, needs)
+	if err := g.auditDecision(ctx, &cred, &grant, needs, err); err != nil {
+		return Grant{}, err
+	}
+	return grant, nil
+}
+
+func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential, to door, needs []customhouse.Access) (Grant, error) {
 	grant := Grant{ID: g.ids.next(), gate: g}
 	if g.off {
 		grant.Reason = "authorization is off"

@@ -73,6 +73,8 @@ type Options struct {
 	LoginTTL    time.Duration        // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
 	Limits      Limits
 
+	Audit Auditor // is told of every decision, login and token; nil is silent
+
 	Log *slog.Logger     // told what is no answer to anybody; nil is silent
 	Now func() time.Time // nil is time.Now
 
@@ -118,6 +120,7 @@ type Gate struct {
 	anonymous   customhouse.Identity
 	noAnonymous bool
 	allowBasic  bool
+	audit       Auditor
 	log         *slog.Logger
 	now         func() time.Time
 
@@ -131,13 +134,16 @@ func New(o Options) (*Gate, error) {
 	g := &Gate{
 		anonymous: o.Anonymous, inFull: o.AnswerInFull,
 		off: o.Off, chain: o.Chain, policy: o.Policy, verbatim: o.Verbatim, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
-		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, log: o.Log, now: o.Now,
+		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, audit: o.Audit, log: o.Log, now: o.Now,
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	if g.now == nil {
 		g.now = time.Now
+	}
+	if g.audit == nil {
+		g.audit = unaudited{}
 	}
 	g.ids.begin()
 	if o.Off {

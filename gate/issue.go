@@ -132,7 +132,7 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 	}
 	t.IssuedAt, t.ExpiresIn = g.now().UTC().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
 	claims := token.Claims{
-		Subject: t.Identity.Account, Audience: services, Access: t.Access,
+		ID: token.NewID(), Subject: t.Identity.Account, Audience: services, Access: t.Access,
 		IssuedAt: t.IssuedAt, NotBefore: t.IssuedAt.Add(-notBefore), Expires: t.IssuedAt.Add(t.ExpiresIn),
 	}
 	if !g.inFull { // another registry has no use for what follows
@@ -152,6 +152,9 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 			refusal.Challenge = nil
 			return Token{}, refusal
 		}
+	}
+	if err := g.auditToken(ctx, &r, &t, services, claims.ID); err != nil {
+		return Token{}, err
 	}
 	return t, nil
 }
@@ -232,7 +235,11 @@ func (g *Gate) parse(r *TokenRequest) ([]customhouse.Access, error) {
 // tokenIdentity tells who the token is for.
 func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest, services []string) (customhouse.Identity, error) {
 	if r.GrantType == GrantRefresh {
-		return g.exchange(ctx, r, services)
+		id, err := g.exchange(ctx, r, services)
+		if err != nil {
+			err = g.auditLogin(ctx, GrantRefresh, id.Account, &id, addressOf(&r.Credential), err)
+		}
+		return id, err
 	}
 	switch r.Credential.Scheme {
 	case customhouse.None:

@@ -24,6 +24,15 @@ func (g *Gate) login(ctx context.Context, cred customhouse.Credential) (customho
 			return id, nil
 		}
 	}
+	id, err := g.freshLogin(ctx, cred, key, now)
+	if err := g.auditLogin(ctx, "password", cred.Account, &id, addressOf(&cred), err); err != nil {
+		return customhouse.Identity{}, err
+	}
+	return id, nil
+}
+
+// freshLogin is login by asking the chain.
+func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key [sha256.Size]byte, now time.Time) (customhouse.Identity, error) {
 	if wait := g.logins.failures.wait(cred, now); wait > 0 {
 		return customhouse.Identity{}, &limitedError{wait}
 	}

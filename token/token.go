@@ -114,13 +114,18 @@ func (a *Authority) Equal(b *Authority) bool {
 	return a.issuer == b.issuer && a.service == b.service && bytes.Equal(a.keys.jwks, b.keys.jwks)
 }
 
+// NewID returns the ID of a new token: 128 random bits.
+func NewID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
 // Sign returns a token with these claims. The issuer is the authority, no audience is its own service, and an empty ID
 // becomes 128 random bits. Times are cut to whole seconds, expiry to the earlier.
 func (a *Authority) Sign(c Claims) (string, error) {
 	if c.ID == "" {
-		var id [16]byte
-		rand.Read(id[:])
-		c.ID = base64.RawURLEncoding.EncodeToString(id[:])
+		c.ID = NewID()
 	}
 	if len(c.Audience) == 0 {
 		c.Audience = []string{a.service}

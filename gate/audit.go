@@ -1,0 +1,120 @@
+package gate
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"customhouse"
+)
+
+// Auditor keeps what is to be accounted for.
+type Auditor interface {
+	// Audit keeps e, which is the auditor's own from now on. An error says that nothing may be done that is not kept: the
+	// request is refused.
+	Audit(ctx context.Context, e *customhouse.AuditEntry) error
+}
+
+// unaudited is the Auditor that keeps nothing.
+type unaudited struct{}
+
+func (unaudited) Audit(context.Context, *customhouse.AuditEntry) error { return nil }
+
+// entry begins an entry about id at client.
+func (g *Gate) entry(kind, decision string, id *customhouse.Identity, client string) *customhouse.AuditEntry {
+	return &customhouse.AuditEntry{
+		Time: g.now().UTC(), Kind: kind, Decision: decision, Client: client,
+		Account: id.Account, Method: id.Method, Labels: id.Labels, Claims: id.Claims,
+	}
+}
+
+// auditDecision keeps how a request with needs was decided and returns the error that the caller sees.
+func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, grant *Grant, needs []customhouse.Access, err error) error {
+	if _, silent := g.audit.(unaudited); silent {
+		return err
+	}
+	id, who, rule, reason := grant.ID, &grant.Identity, grant.Rule, grant.Reason
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		id, who, rule, reason = refusal.ID, &refusal.Identity, refusal.Rule, refusal.Reason
+	}
+	e := g.entry(customhouse.AuditDecision, id, who, addressOf(cred))
+	e.Allowed, e.Rule, e.Reason = err == nil, rule, reason
+	if !g.off {
+		e.Service = g.authority.Service()
+	}
+	if len(needs) > 0 {
+		e.Type, e.Name, e.Actions = needs[0].Type, needs[0].Name, needs[0].Actions
+		if len(needs) > 1 {
+			e.Detail = "with " + scopesOf(needs[1:])
+		}
+	}
+	if lost := g.audit.Audit(ctx, e); lost != nil && err == nil {
+		return g.unaccounted(grant.ID, grant.Identity, lost)
+	}
+	return err
+}
+
+// auditLogin keeps how a login as account went, by which err tells.
+func (g *Gate) auditLogin(ctx context.Context, method, account string, id *customhouse.Identity, client string, err error) error {
+	e := g.entry(customhouse.AuditLogin, "", id, client)
+	e.Allowed = err == nil
+	if err != nil {
+		e.Account, e.Method, e.Reason = account, method, err.Error()
+	}
+	if lost := g.audit.Audit(ctx, e); lost != nil && err == nil {
+		return fmt.Errorf("%w: %w", errUnaccounted, lost)
+	}
+	return err
+}
+
+// auditToken keeps that a token was issued.
+func (g *Gate) auditToken(ctx context.Context, r *TokenRequest, t *Token, services []string, jti string) error {
+	e := g.entry(customhouse.AuditToken, t.ID, &t.Identity, addressOf(&r.Credential))
+	e.Allowed, e.Service = true, strings.Join(services, " ")
+	if len(t.Access) == 1 {
+		e.Type, e.Name, e.Actions = t.Access[0].Type, t.Access[0].Name, t.Access[0].Actions
+	}
+	var detail strings.Builder
+	fmt.Fprintf(&detail, "token %s until %s", jti, t.IssuedAt.Add(t.ExpiresIn).Format(time.RFC3339))
+	if scope := t.Scope(); scope != "" {
+		detail.WriteString(" for " + scope)
+	}
+	if t.RefreshToken != "" {
+		sum := sumOf(t.RefreshToken)
+		detail.WriteString("; refresh token with SHA-256 " + hex.EncodeToString(sum[:8]) + "...")
+	}
+	e.Detail = detail.String()
+	if err := g.audit.Audit(ctx, e); err != nil {
+		return g.unaccounted(t.ID, t.Identity, err)
+	}
+	return nil
+}
+
+var errUnaccounted = errors.New("what cannot be accounted for is not done")
+
+// unaccounted refuses what cannot be kept in the audit log.
+func (g *Gate) unaccounted(id string, who customhouse.Identity, err error) *Refusal {
+	return &Refusal{
+		ID: id, Identity: who, Reason: err.Error(), RetryAfter: outage,
+		Err: customhouse.Errorf(customhouse.Unavailable, "%v", errUnaccounted).WithCause(err),
+	}
+}
+
+func addressOf(cred *customhouse.Credential) string {
+	if !cred.Client.IsValid() {
+		return ""
+	}
+	return cred.Client.String()
+}
+
+func scopesOf(accesses []customhouse.Access) string {
+	texts := make([]string, len(accesses))
+	for i, a := range accesses {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, " ")
+}

@@ -1,0 +1,101 @@
+package gate_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"customhouse"
+	"customhouse/gate"
+)
+
+// notebook is a gate.Auditor that keeps what it is told.
+type notebook struct {
+	entries []*customhouse.AuditEntry
+	err     error
+}
+
+func (n *notebook) Audit(_ context.Context, e *customhouse.AuditEntry) error {
+	if n.err == nil {
+		n.entries = append(n.entries, e)
+	}
+	return n.err
+}
+
+// take returns what has been kept since, in short.
+func (n *notebook) take() (lines []string) {
+	for _, e := range n.entries {
+		verdict := "deny"
+		if e.Allowed {
+			verdict = "allow"
+		}
+		line := []string{e.Kind, verdict, e.Account, e.Method, e.Client}
+		if e.Name != "" {
+			line = append(line, fmt.Sprintf("%s:%s:%s", e.Type, e.Name, e.Actions))
+		}
+		lines = append(lines, strings.Join(append(line, e.Rule), " "))
+	}
+	n.entries = nil
+	return lines
+}
+
+// Who is let through and who is not, who logs in and who fails to, and who gets a token: all of it is accounted for.
+func TestS78_EveryDecisionIsAccountedFor(t *testing.T) {
+	book := &notebook{}
+	h := newHouse(t, func(o *gate.Options) { o.Audit, o.Limits = book, gate.Limits{PerAccount: 2} })
+	want := func(what string, lines ...string) {
+		t.Helper()
+		if diff := cmp.Diff(lines, book.take()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	h.Admit(t.Context(), own("alice"), repo("team/a", "pull"))
+	want("a password that was not known", "login allow alice accounts 192.0.2.7 ", "decision allow alice accounts 192.0.2.7 repository:team/a:[pull] c.yml:4")
+	h.Admit(t.Context(), own("alice"), repo("team/a", "delete"))
+	want("one that is remembered", "decision deny alice accounts 192.0.2.7 repository:team/a:[delete] c.yml:4")
+	h.Admit(t.Context(), nobody, repo("team/a", "pull"))
+	want("a stranger", "decision deny   192.0.2.7 repository:team/a:[pull] ")
+	h.Admit(t.Context(), basic("alice", "guess-Canary-1"), repo("team/a", "pull"))
+	want("a wrong password", "login deny alice password 192.0.2.7 ", "decision deny   192.0.2.7 repository:team/a:[pull] ")
+	h.Admit(t.Context(), bearer(gate.Token{Token: "eyJ-Canary-2"}), repo("team/a", "pull"))
+	want("a forged token", "decision deny   192.0.2.7 repository:team/a:[pull] ")
+
+	text := h.issue(own("bob"), "repository:bob/a:pull")
+	entry := book.entries[1]
+	want("a token", "login allow bob accounts 192.0.2.7 ", "token allow bob accounts 192.0.2.7 repository:bob/a:[pull] ")
+	if !strings.HasPrefix(entry.Detail, "token ") || !strings.HasSuffix(entry.Detail, " for repository:bob/a:pull") || entry.Service != service {
+		t.Errorf("token entry = %+v", entry)
+	}
+	h.Admit(t.Context(), bearer(text), repo("bob/a", "pull"), repo("public/b", "pull"))
+	if e := book.entries[0]; e.Detail != "with repository:public/b:pull" || e.Decision == "" || e.Time.IsZero() {
+		t.Errorf("entry of two needs = %+v", e)
+	}
+	all, err := json.Marshal(book.entries)
+	must(t, err)
+	if strings.Contains(string(all), "Canary") || strings.Contains(string(all), string(text.Token)) || strings.Contains(string(all), "-secret") {
+		t.Errorf("S76: an entry has a secret: %s", all)
+	}
+}
+
+// Where nothing may be done that is not kept, nothing is.
+func TestAuditRequired(t *testing.T) {
+	book := &notebook{}
+	h := newHouse(t, func(o *gate.Options) { o.Audit = book })
+	cred := bearer(h.issue(own("bob"), "repository:bob/a:pull"))
+	book.err = errors.New("disk is full")
+	var refusal *gate.Refusal
+	if _, err := h.Admit(t.Context(), cred, repo("bob/a", "pull")); !errors.As(err, &refusal) || refusal.Err.Code != customhouse.Unavailable || refusal.RetryAfter == 0 {
+		t.Errorf("Admit = %v, want UNAVAILABLE", err)
+	}
+	if _, err := h.Issue(t.Context(), gate.TokenRequest{Credential: cred, Scopes: []string{"repository:bob/a:pull"}}); err == nil {
+		t.Error("Issue gives a token that is not accounted for")
+	}
+	if _, err := h.Issue(t.Context(), gate.TokenRequest{Credential: own("bob")}); !errors.As(err, &refusal) || refusal.Err.Code != customhouse.Unavailable {
+		t.Errorf("Issue = %v, want UNAVAILABLE", err)
+	}
+}
