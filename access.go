@@ -29,6 +29,18 @@ const (
 	Admin  Action = "admin"    // ask about and change what belongs to others
 )
 
+// Whole returns the action that clients ask for of which a is a part, a itself where it is one: for whoever decides and
+// knows of no parts.
+func (a Action) Whole() Action {
+	switch a {
+	case List:
+		return Pull
+	case Create, Update, Mount, PutTag, Refer:
+		return Push
+	}
+	return a
+}
+
 // Types of resource in a scope.
 const (
 	TypeRepository = "repository"

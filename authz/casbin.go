@@ -135,7 +135,7 @@ func labelMatch(args ...any) (any, error) {
 // Name returns "casbin".
 func (c *Casbin) Name() string { return "casbin" }
 
-// Authorize implements Authorizer. Create and update, of which docker_auth does not know, are asked about as push.
+// Authorize implements Authorizer. Parts of actions, of which docker_auth does not know, are asked about as the whole.
 func (c *Casbin) Authorize(_ context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
 	labels, err := json.Marshal(q.Identity.Labels)
 	if err != nil {
@@ -143,10 +143,7 @@ func (c *Casbin) Authorize(_ context.Context, q policy.Query, actions []customho
 	}
 	decisions := make([]policy.Decision, len(actions))
 	for i, action := range actions {
-		if action == customhouse.Create || action == customhouse.Update {
-			action = customhouse.Push
-		}
-		decisions[i] = c.enforce(&q, action, string(labels))
+		decisions[i] = c.enforce(&q, action.Whole(), string(labels))
 	}
 	return decisions, nil
 }

@@ -20,6 +20,16 @@ type caller struct {
 	trust    *Trust        // the other issuer of that token; nil if it is ours
 }
 
+// Need is what a request needs of one resource.
+type Need struct {
+	customhouse.Access
+	Target Target // what is known of it before content is looked at
+
+	// Partly lets the request through where the answer depends on what is not known. It is for who serves it so that each
+	// thing is asked about once more, by Grant.Allows or Grant.Demand.
+	Partly bool
+}
+
 // Grant is permission to do what was admitted, and the means to ask for more.
 type Grant struct {
 	ID       string // of the decision, for the log and the client
@@ -29,7 +39,15 @@ type Grant struct {
 
 	gate   *Gate
 	caller caller
+	partly bool
 }
+
+// Partly tells whether the request was let through for a part of what it needs: what the answer depends on is known when
+// content is looked at.
+func (g *Grant) Partly() bool { return g.partly }
+
+// ByContent tells whether rules ask for more of content than its tags.
+func (g *Grant) ByContent() bool { return g.gate.facts&^policy.FactTag != 0 }
 
 // Admit lets a request with these needs through, or returns a *Refusal. A request without needs is that of GET /v2/: it
 // needs a valid credential, so that clients without one learn from the challenge where to get it.
@@ -37,14 +55,18 @@ type Grant struct {
 // The catalog is a filter, not a wall: whoever comes with a valid credential may read it, and sees of it what
 // Grant.SeesAll and Grant.Sees tell. To the tokens of other issuers it is a wall, as in distribution: what their bearers
 // may pull is known to the issuer.
-func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...customhouse.Access) (Grant, error) {
+func (g *Gate) Admit(ctx context.Context, cred customhouse.Credential, needs ...Need) (Grant, error) {
 	return g.admit(ctx, cred, toContent, needs)
 }
 
 // Enter is Admit for what is not content, such as the API: passwords are always taken, tokens of other issuers never, and
 // a request without needs is let through whoever makes it, unless nobody is without an account.
 func (g *Gate) Enter(ctx context.Context, cred customhouse.Credential, needs ...customhouse.Access) (Grant, error) {
-	return g.admit(ctx, cred, toOffice, needs)
+	whole := make([]Need, len(needs))
+	for i, a := range needs {
+		whole[i].Access = a
+	}
+	return g.admit(ctx, cred, toOffice, whole)
 }
 
 // door is what a request is let through to.
@@ -55,7 +77,7 @@ const (
 	toOffice
 )
 
-func (g *Gate) admit(ctx context.Context, cred customhouse.Credential, to door, needs []customhouse.Access) (Grant, error) {
+func (g *Gate) admit(ctx context.Context, cred customhouse.Credential, to door, needs []Need) (Grant, error) {
 	grant, err := g.decideAdmission(ctx, cred, to, needs)
 	if err := g.auditDecision(ctx, &cred, &grant, needs, err); err != nil {
 		return Grant{}, err
@@ -63,7 +85,7 @@ func (g *Gate) admit(ctx context.Context, cred customhouse.Credential, to door, 
 	return grant, nil
 }
 
-func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential, to door, needs []customhouse.Access) (Grant, error) {
+func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential, to door, needs []Need) (Grant, error) {
 	grant := Grant{ID: g.ids.next(), gate: g}
 	if g.off {
 		grant.Reason = "authorization is off"
@@ -91,30 +113,26 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 	short := false // the token does not cover a need that the policy allows
 	for i := range needs {
 		need := &needs[i]
-		if isCatalog(need) && !c.stranger() {
+		if isCatalog(&need.Access) && !c.stranger() {
 			grant.Reason = "the catalog shows what the caller may pull"
 			short = short || c.trust != nil && !c.readsCatalog() // which another issuer tells by the catalog alone
 			continue
 		}
 		if len(need.Actions) == 0 {
 			grant.Reason = "a need without actions"
-			return Grant{}, g.denied(&grant, *need, "")
+			return Grant{}, g.denied(ctx, &grant, need, "", nil)
 		}
-		decisions, err := g.decide(ctx, &c, need.Type, need.Name, need.Actions)
+		decisions, err := g.decide(ctx, &c, need.Type, need.Name, need.Actions, &need.Target)
 		if err != nil {
 			return Grant{}, g.unavailable(&grant, err)
 		}
 		for j, action := range need.Actions {
 			d := &decisions[j]
 			grant.Rule, grant.Reason = d.Source, d.Reason
-			switch {
-			case !d.Allowed && c.stranger():
-				return Grant{}, g.unauthorized(&grant, needs, "", loginRequired)
-			case !d.Allowed && c.identity.Anonymous():
-				return Grant{}, g.unauthorized(&grant, needs, InsufficientScope, loginRequired)
-			case !d.Allowed:
-				return Grant{}, g.denied(&grant, *need, action)
+			if !d.Allowed && !(d.Maybe && need.Partly) {
+				return Grant{}, g.refuse(ctx, &grant, needs, need, action, d)
 			}
+			grant.partly = grant.partly || !d.Allowed
 			short = short || !c.covers(need.Type, need.Name, action)
 		}
 	}
@@ -125,36 +143,78 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 	return grant, nil
 }
 
+// refuse refuses need, one of needs, for the action that d is about.
+func (g *Gate) refuse(ctx context.Context, grant *Grant, needs []Need, need *Need, action customhouse.Action, d *policy.Decision) *Refusal {
+	switch c := &grant.caller; {
+	case c.stranger():
+		return g.unauthorized(grant, needs, "", loginRequired)
+	case c.identity.Anonymous():
+		return g.unauthorized(grant, needs, InsufficientScope, loginRequired)
+	}
+	return g.denied(ctx, grant, need, action, d)
+}
+
 // Allows tells whether the caller may do all that need names: the token, if there is one, carries it, and the policy
-// allows it. The error is a *Refusal where that cannot be told.
-func (g Grant) Allows(ctx context.Context, need customhouse.Access) (bool, error) {
+// allows it, or with Partly may. The error is a *Refusal where that cannot be told.
+func (g *Grant) Allows(ctx context.Context, need Need) (bool, error) {
 	if g.gate.off {
 		return true, nil
 	}
-	for _, action := range need.Actions {
-		if !g.caller.covers(need.Type, need.Name, action) {
-			return false, nil
-		}
-	}
-	return g.allowed(ctx, need.Type, need.Name, need.Actions)
-}
-
-// allowed asks the policy alone.
-func (g Grant) allowed(ctx context.Context, typ, name string, actions []customhouse.Action) (bool, error) {
-	if len(actions) == 0 {
+	if !g.carries(&need) || len(need.Actions) == 0 {
 		return false, nil
 	}
-	decisions, err := g.gate.decide(ctx, &g.caller, typ, name, actions)
+	decisions, err := g.gate.decide(ctx, &g.caller, need.Type, need.Name, need.Actions, &need.Target)
 	if err != nil {
-		return false, g.gate.unavailable(&g, err)
+		return false, g.gate.unavailable(g, err)
 	}
-	return !slices.ContainsFunc(decisions, func(d policy.Decision) bool { return !d.Allowed }), nil
+	return !slices.ContainsFunc(decisions, func(d policy.Decision) bool { return !d.Allowed && !(d.Maybe && need.Partly) }), nil
+}
+
+// carries tells whether the token, if there is one, is for need.
+func (g *Grant) carries(need *Need) bool {
+	return !slices.ContainsFunc(need.Actions, func(a customhouse.Action) bool { return !g.caller.covers(need.Type, need.Name, a) })
+}
+
+// Demand is Allows with the reason: nil where the caller may, and else a *Refusal that says why not.
+func (g *Grant) Demand(ctx context.Context, need Need) error {
+	if g.gate.off {
+		return nil
+	}
+	asked := *g // whose rule and reason are those of this need
+	if !g.carries(&need) || len(need.Actions) == 0 {
+		asked.Rule, asked.Reason = "", "the token does not carry what is needed"
+		return g.gate.unauthorized(&asked, []Need{need}, InsufficientScope, "insufficient scope")
+	}
+	decisions, err := g.gate.decide(ctx, &g.caller, need.Type, need.Name, need.Actions, &need.Target)
+	if err != nil {
+		return g.gate.unavailable(&asked, err)
+	}
+	for i := range decisions {
+		if d := &decisions[i]; !d.Allowed && !(d.Maybe && need.Partly) {
+			asked.Rule, asked.Reason = d.Source, d.Reason
+			return g.gate.refuse(ctx, &asked, []Need{need}, &need, need.Actions[i], d)
+		}
+	}
+	return nil
+}
+
+// Stranger returns the *Refusal with which somebody without an account is asked for one, nil for somebody who has one: an
+// account may be shown what nobody else is.
+func (g *Grant) Stranger(need Need) error {
+	if g.gate.off || !g.Identity.Anonymous() || g.caller.trust != nil {
+		return nil
+	}
+	kind := InsufficientScope
+	if g.caller.stranger() {
+		kind = ""
+	}
+	return g.gate.unauthorized(g, []Need{need}, kind, loginRequired)
 }
 
 // pulling is the action that the catalog asks for.
 var pulling = []customhouse.Action{customhouse.Pull}
 
-// Sees tells whether the catalog shows repo to the caller: whether the policy lets them pull it, whatever their token is
+// Sees tells whether the catalog shows repo to the caller: whether the policy lets them pull of it, whatever their token is
 // for. A token of another issuer must be for it, or for the catalog. The error is a *Refusal where that cannot be told.
 func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (bool, error) {
 	if g.gate.off {
@@ -164,7 +224,11 @@ func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (bool, error) {
 	if c := &g.caller; c.trust != nil && !c.readsCatalog() && !c.covers(customhouse.TypeRepository, name, customhouse.Pull) {
 		return false, nil
 	}
-	return g.allowed(ctx, customhouse.TypeRepository, name, pulling)
+	decisions, err := g.gate.decide(ctx, &g.caller, customhouse.TypeRepository, name, pulling, &Target{})
+	if err != nil {
+		return false, g.gate.unavailable(&g, err)
+	}
+	return decisions[0].Allowed || decisions[0].Maybe, nil
 }
 
 // Paper returns what the caller's token is for and when it expires; ok is false without a token.
@@ -178,7 +242,7 @@ func (g Grant) Paper() (access []customhouse.Access, expires time.Time, ok bool)
 // SeesAll tells whether the catalog shows everything to the caller: whether they have registry:catalog:*. The error is a
 // *Refusal where that cannot be told.
 func (g Grant) SeesAll(ctx context.Context) (bool, error) {
-	return g.Allows(ctx, customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: []customhouse.Action{customhouse.All}})
+	return g.Allows(ctx, Need{Access: customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: []customhouse.Action{customhouse.All}}})
 }
 
 // stranger tells whether there was no credential at all.
@@ -209,11 +273,16 @@ func (c *caller) readsCatalog() bool {
 	return c.covers(customhouse.TypeRegistry, customhouse.Catalog, customhouse.All)
 }
 
-// opens tells whether a token with the action have is good for action: "*" for each, push for its halves, and a half for
-// the push that begins with either.
+// opens tells whether a token with the action have is good for action: "*" for each, pull and push for their parts, create
+// for its own, and a part of push for the push that begins with any.
 func opens(have, action customhouse.Action) bool {
-	half := func(a customhouse.Action) bool { return a == customhouse.Create || a == customhouse.Update }
-	return have == action || have == customhouse.All || have == customhouse.Push && half(action) || action == customhouse.Push && half(have)
+	switch {
+	case have == action, have == customhouse.All, have == action.Whole():
+		return true
+	case have == customhouse.Create:
+		return action.Whole() == customhouse.Push && action != customhouse.Update
+	}
+	return action == customhouse.Push && have.Whole() == customhouse.Push
 }
 
 func isCatalog(need *customhouse.Access) bool {

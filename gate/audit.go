@@ -32,7 +32,7 @@ func (g *Gate) entry(kind, decision string, id *customhouse.Identity, client str
 }
 
 // auditDecision keeps how a request with needs was decided and returns the error that the caller sees.
-func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, grant *Grant, needs []customhouse.Access, err error) error {
+func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, grant *Grant, needs []Need, err error) error {
 	if _, silent := g.audit.(unaudited); silent {
 		return err
 	}
@@ -48,6 +48,8 @@ func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, 
 	}
 	if len(needs) > 0 {
 		e.Type, e.Name, e.Actions = needs[0].Type, needs[0].Name, needs[0].Actions
+		t := &needs[0].Target
+		e.Tag, e.Digest, e.MediaType, e.ArtifactType = t.Tag, t.Digest, t.MediaType, t.ArtifactType
 		if len(needs) > 1 {
 			e.Detail = "with " + scopesOf(needs[1:])
 		}
@@ -111,10 +113,10 @@ func addressOf(cred *customhouse.Credential) string {
 	return cred.Client.String()
 }
 
-func scopesOf(accesses []customhouse.Access) string {
-	texts := make([]string, len(accesses))
-	for i, a := range accesses {
-		texts[i] = a.String()
+func scopesOf(needs []Need) string {
+	texts := make([]string, len(needs))
+	for i, n := range needs {
+		texts[i] = n.Access.String()
 	}
 	return strings.Join(texts, " ")
 }

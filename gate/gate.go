@@ -88,6 +88,18 @@ type Authorizer interface {
 	Authorize(ctx context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error)
 }
 
+// Facts of a Target, for packages that know no rules.
+const (
+	FactTag = policy.FactTag
+	Facts   = policy.Facts
+)
+
+// Target is what of a resource a request is about, as far as it is known.
+type Target = policy.Target
+
+// factual is an Authorizer that tells which facts about a Target its decisions depend on. Those of others depend on none.
+type factual interface{ Facts() policy.Fact }
+
 // nobody is the Authorizer that denies everything.
 type nobody struct{}
 
@@ -109,6 +121,7 @@ type Gate struct {
 	off         bool
 	chain       *authn.Chain
 	policy      Authorizer
+	facts       policy.Fact // that decisions depend on
 	verbatim    bool
 	authority   *token.Authority
 	services    []string // beside the authority's own
@@ -159,6 +172,9 @@ func New(o Options) (*Gate, error) {
 	if g.policy == nil {
 		g.policy = nobody{}
 	}
+	if f, ok := g.policy.(factual); ok {
+		g.facts = f.Facts()
+	}
 	if g.accessTTL == 0 {
 		g.accessTTL = DefaultAccessTTL
 	}
@@ -207,18 +223,37 @@ func (g *Gate) Services() []string {
 	return append([]string{g.authority.Service()}, g.services...)
 }
 
-// decide asks the policy for each of some actions on a resource. The error is that of an outage.
-func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions []customhouse.Action) ([]policy.Decision, error) {
+// decide asks the policy for each of some actions on a resource, with what is known of target. The error is that of an
+// outage.
+func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions []customhouse.Action, target *Target) ([]policy.Decision, error) {
 	if c.trust != nil && !c.trust.Rules {
 		return unasked(actions), nil
 	}
 	decisions, err := g.policy.Authorize(ctx, policy.Query{
-		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name,
+		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: g.relevant(target),
 	}, actions)
 	if err == nil && len(decisions) != len(actions) {
 		err = fmt.Errorf("%d decisions about %d actions", len(decisions), len(actions))
 	}
 	return decisions, err
+}
+
+// relevant returns what of t decisions depend on, so that the same question is asked where they do not.
+func (g *Gate) relevant(t *Target) (r Target) {
+	r.Known = t.Known & g.facts
+	if r.Known&policy.FactTag != 0 {
+		r.Tag = t.Tag
+	}
+	if r.Known&policy.FactDigest != 0 {
+		r.Digest = t.Digest
+	}
+	if r.Known&policy.FactMediaType != 0 {
+		r.MediaType = t.MediaType
+	}
+	if r.Known&policy.FactArtifactType != 0 {
+		r.ArtifactType = t.ArtifactType
+	}
+	return r
 }
 
 // ids makes the ids of decisions: 16 characters that no other decision of this or another process has.

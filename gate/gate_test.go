@@ -174,11 +174,11 @@ func bearer(t gate.Token) customhouse.Credential {
 
 func own(account string) customhouse.Credential { return basic(account, account+"-secret") }
 
-func repo(name string, actions ...customhouse.Action) customhouse.Access {
-	return customhouse.Access{Type: customhouse.TypeRepository, Name: name, Actions: actions}
+func repo(name string, actions ...customhouse.Action) gate.Need {
+	return gate.Need{Access: customhouse.Access{Type: customhouse.TypeRepository, Name: name, Actions: actions}}
 }
 
-var catalog = customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: list{customhouse.All}}
+var catalog = gate.Need{Access: customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: list{customhouse.All}}}
 
 // issue returns a token for scopes.
 func (h *house) issue(cred customhouse.Credential, scopes ...string) gate.Token {
@@ -197,7 +197,7 @@ type verdict struct {
 	Scopes string
 }
 
-func (h *house) verdict(cred customhouse.Credential, needs ...customhouse.Access) verdict {
+func (h *house) verdict(cred customhouse.Credential, needs ...gate.Need) verdict {
 	h.t.Helper()
 	grant, err := h.Admit(h.t.Context(), cred, needs...)
 	if err == nil {
@@ -234,7 +234,7 @@ func TestAdmit(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		cred  customhouse.Credential
-		needs []customhouse.Access
+		needs []gate.Need
 		want  verdict
 	}{
 		{"ping without credential", nobody, nil, verdict{unauthorized, "", ""}},
@@ -242,40 +242,40 @@ func TestAdmit(t *testing.T) {
 		{"ping with token", paper(own("bob")), nil, admitted},
 		{"ping with anonymous token", paper(nobody), nil, admitted},
 
-		{"public pull by nobody", nobody, []customhouse.Access{repo("public/a", "pull")}, admitted},
-		{"public pull by anonymous token", paper(nobody, "repository:public/a:pull"), []customhouse.Access{repo("public/a", "pull")}, admitted},
-		{"public pull by a token for nothing", paper(nobody), []customhouse.Access{repo("public/a", "pull")}, verdict{unauthorized, gate.InsufficientScope, "repository:public/a:pull"}},
-		{"public push by nobody", nobody, []customhouse.Access{repo("public/a", "pull", "push")}, verdict{unauthorized, "", "repository:public/a:pull,push"}},
-		{"public push by anonymous token", paper(nobody, "repository:public/a:pull,push"), []customhouse.Access{repo("public/a", "pull", "push")}, verdict{unauthorized, gate.InsufficientScope, "repository:public/a:pull,push"}},
-		{"public push by bob", own("bob"), []customhouse.Access{repo("public/a", "pull", "push")}, forbidden},
-		{"private pull by nobody", nobody, []customhouse.Access{repo("bob/a", "pull")}, verdict{unauthorized, "", "repository:bob/a:pull"}},
+		{"public pull by nobody", nobody, []gate.Need{repo("public/a", "pull")}, admitted},
+		{"public pull by anonymous token", paper(nobody, "repository:public/a:pull"), []gate.Need{repo("public/a", "pull")}, admitted},
+		{"public pull by a token for nothing", paper(nobody), []gate.Need{repo("public/a", "pull")}, verdict{unauthorized, gate.InsufficientScope, "repository:public/a:pull"}},
+		{"public push by nobody", nobody, []gate.Need{repo("public/a", "pull", "push")}, verdict{unauthorized, "", "repository:public/a:pull,push"}},
+		{"public push by anonymous token", paper(nobody, "repository:public/a:pull,push"), []gate.Need{repo("public/a", "pull", "push")}, verdict{unauthorized, gate.InsufficientScope, "repository:public/a:pull,push"}},
+		{"public push by bob", own("bob"), []gate.Need{repo("public/a", "pull", "push")}, forbidden},
+		{"private pull by nobody", nobody, []gate.Need{repo("bob/a", "pull")}, verdict{unauthorized, "", "repository:bob/a:pull"}},
 
-		{"own push by password", own("bob"), []customhouse.Access{repo("bob/a", "pull", "push")}, admitted},
-		{"own push by token", paper(own("bob"), "repository:bob/a:pull,push"), []customhouse.Access{repo("bob/a", "pull", "push")}, admitted},
-		{"own update by push token", paper(own("bob"), "repository:bob/a:pull,push"), []customhouse.Access{repo("bob/a", "update")}, admitted},
-		{"own push by pull token", paper(own("bob"), "repository:bob/a:pull"), []customhouse.Access{repo("bob/a", "pull", "push")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/a:pull,push"}},
-		{"own update by pull token", paper(own("bob"), "repository:bob/a:pull"), []customhouse.Access{repo("bob/a", "pull", "update")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/a:pull,push"}},
-		{"another repository by token", paper(own("bob"), "repository:bob/a:pull"), []customhouse.Access{repo("bob/b", "pull")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/b:pull"}},
-		{"others' pull", own("bob"), []customhouse.Access{repo("alice/a", "pull")}, forbidden},
-		{"others' pull by token", paper(own("bob"), "repository:alice/a:pull"), []customhouse.Access{repo("alice/a", "pull")}, forbidden},
-		{"token for everything is cut", paper(own("bob"), "repository:public/a:*"), []customhouse.Access{repo("public/a", "push")}, forbidden},
-		{"class of a plugin", paper(own("bob"), "repository(plugin):bob/a:pull"), []customhouse.Access{repo("bob/a", "pull")}, admitted},
-		{"two needs", own("bob"), []customhouse.Access{repo("bob/a", "pull", "push"), repo("public/a", "pull")}, admitted},
-		{"two needs of nobody", nobody, []customhouse.Access{repo("bob/a", "pull", "push"), repo("public/a", "pull")}, verdict{unauthorized, "", "repository:bob/a:pull,push repository:public/a:pull"}},
-		{"a need without actions", own("root"), []customhouse.Access{repo("bob/a")}, forbidden},
+		{"own push by password", own("bob"), []gate.Need{repo("bob/a", "pull", "push")}, admitted},
+		{"own push by token", paper(own("bob"), "repository:bob/a:pull,push"), []gate.Need{repo("bob/a", "pull", "push")}, admitted},
+		{"own update by push token", paper(own("bob"), "repository:bob/a:pull,push"), []gate.Need{repo("bob/a", "update")}, admitted},
+		{"own push by pull token", paper(own("bob"), "repository:bob/a:pull"), []gate.Need{repo("bob/a", "pull", "push")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/a:pull,push"}},
+		{"own update by pull token", paper(own("bob"), "repository:bob/a:pull"), []gate.Need{repo("bob/a", "pull", "update")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/a:pull,push"}},
+		{"another repository by token", paper(own("bob"), "repository:bob/a:pull"), []gate.Need{repo("bob/b", "pull")}, verdict{unauthorized, gate.InsufficientScope, "repository:bob/b:pull"}},
+		{"others' pull", own("bob"), []gate.Need{repo("alice/a", "pull")}, forbidden},
+		{"others' pull by token", paper(own("bob"), "repository:alice/a:pull"), []gate.Need{repo("alice/a", "pull")}, forbidden},
+		{"token for everything is cut", paper(own("bob"), "repository:public/a:*"), []gate.Need{repo("public/a", "push")}, forbidden},
+		{"class of a plugin", paper(own("bob"), "repository(plugin):bob/a:pull"), []gate.Need{repo("bob/a", "pull")}, admitted},
+		{"two needs", own("bob"), []gate.Need{repo("bob/a", "pull", "push"), repo("public/a", "pull")}, admitted},
+		{"two needs of nobody", nobody, []gate.Need{repo("bob/a", "pull", "push"), repo("public/a", "pull")}, verdict{unauthorized, "", "repository:bob/a:pull,push repository:public/a:pull"}},
+		{"a need without actions", own("root"), []gate.Need{repo("bob/a")}, forbidden},
 
-		{"creator starts a push", own("alice"), []customhouse.Access{repo("team/a", "pull", "push")}, admitted},
-		{"creator makes", own("alice"), []customhouse.Access{repo("team/a", "create")}, admitted},
-		{"creator moves", own("alice"), []customhouse.Access{repo("team/a", "update")}, forbidden},
-		{"creator moves by token", paper(own("alice"), "repository:team/a:pull,push"), []customhouse.Access{repo("team/a", "update")}, forbidden},
+		{"creator starts a push", own("alice"), []gate.Need{repo("team/a", "pull", "push")}, admitted},
+		{"creator makes", own("alice"), []gate.Need{repo("team/a", "create")}, admitted},
+		{"creator moves", own("alice"), []gate.Need{repo("team/a", "update")}, forbidden},
+		{"creator moves by token", paper(own("alice"), "repository:team/a:pull,push"), []gate.Need{repo("team/a", "update")}, forbidden},
 
-		{"catalog by nobody", nobody, []customhouse.Access{catalog}, verdict{unauthorized, "", "registry:catalog:*"}},
-		{"catalog by bob", own("bob"), []customhouse.Access{catalog}, admitted},
-		{"catalog by anonymous token", paper(nobody), []customhouse.Access{catalog}, admitted},
-		{"another registry need", own("bob"), []customhouse.Access{{Type: "registry", Name: "users", Actions: list{"*"}}}, forbidden},
+		{"catalog by nobody", nobody, []gate.Need{catalog}, verdict{unauthorized, "", "registry:catalog:*"}},
+		{"catalog by bob", own("bob"), []gate.Need{catalog}, admitted},
+		{"catalog by anonymous token", paper(nobody), []gate.Need{catalog}, admitted},
+		{"another registry need", own("bob"), []gate.Need{{Access: customhouse.Access{Type: "registry", Name: "users", Actions: list{"*"}}}}, forbidden},
 
-		{"wrong password", basic("bob", "x"), []customhouse.Access{repo("public/a", "pull")}, verdict{unauthorized, "", "repository:public/a:pull"}},
-		{"no token at all", customhouse.Credential{Scheme: customhouse.Bearer, Secret: "x"}, []customhouse.Access{repo("public/a", "pull")}, verdict{unauthorized, gate.InvalidToken, "repository:public/a:pull"}},
+		{"wrong password", basic("bob", "x"), []gate.Need{repo("public/a", "pull")}, verdict{unauthorized, "", "repository:public/a:pull"}},
+		{"no token at all", customhouse.Credential{Scheme: customhouse.Bearer, Secret: "x"}, []gate.Need{repo("public/a", "pull")}, verdict{unauthorized, gate.InvalidToken, "repository:public/a:pull"}},
 		{"unknown scheme", customhouse.Credential{Scheme: 7}, nil, verdict{customhouse.Unavailable, "no challenge", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -317,7 +317,7 @@ func TestRefusalTellsWhatTheCallerMayKnow(t *testing.T) {
 // Docker pushes again and again when an error has no text but the one that belongs to its code.
 func TestUnauthorizedHasTextOfItsOwn(t *testing.T) {
 	h := newHouse(t, nil)
-	for _, need := range [][]customhouse.Access{nil, {repo("team/a", "pull")}} {
+	for _, need := range [][]gate.Need{nil, {repo("team/a", "pull")}} {
 		_, err := h.Admit(t.Context(), nobody, need...)
 		var r *gate.Refusal
 		if !errors.As(err, &r) || r.Err.Message == "" || r.Err.Message == "authentication required" {
@@ -328,7 +328,7 @@ func TestUnauthorizedHasTextOfItsOwn(t *testing.T) {
 
 func TestGrant(t *testing.T) {
 	h := newHouse(t, nil)
-	admit := func(cred customhouse.Credential, needs ...customhouse.Access) gate.Grant {
+	admit := func(cred customhouse.Credential, needs ...gate.Need) gate.Grant {
 		t.Helper()
 		g, err := h.Admit(t.Context(), cred, needs...)
 		if err != nil {
@@ -353,7 +353,7 @@ func TestGrant(t *testing.T) {
 	}
 	g := admit(bearer(h.issue(own("bob"), "repository:bob/a:pull,push", "repository:public/a:pull")), repo("bob/a", "pull", "push"))
 	for _, tt := range []struct {
-		need customhouse.Access
+		need gate.Need
 		want bool
 	}{
 		{repo("bob/a", "create", "update"), true},

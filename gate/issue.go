@@ -96,8 +96,8 @@ const (
 	maxService    = 255 // bytes
 )
 
-// Issue returns a token for what was asked for, as far as the policy allows it: a scope that is not allowed is left out,
-// or stays without actions (Options.AnswerInFull), and is no error. Without a credential the token is anonymous.
+// Issue returns a token for what was asked for, as far as the policy may allow it when more is known: a scope that is not
+// allowed is left out, or stays without actions (Options.AnswerInFull), and is no error. Without a credential the token is anonymous.
 //
 // The error is an *OAuthError when the request is wrong, and a *Refusal when the account or password is, when there
 // were too many of them, or when it cannot be told. The refusal has no challenge: that of the token endpoint is Basic.
@@ -271,18 +271,9 @@ func (g *Gate) answer(ctx context.Context, c *caller, scopes []customhouse.Acces
 func (g *Gate) inPlace(ctx context.Context, c *caller, scopes []customhouse.Access) ([]customhouse.Access, error) {
 	answers := make([]customhouse.Access, len(scopes))
 	for i, s := range scopes {
-		asked := s.Actions
-		s.Actions = []customhouse.Action{}
-		if len(asked) > 0 {
-			decisions, err := g.decide(ctx, c, s.Type, s.Name, asked)
-			if err != nil {
-				return nil, err
-			}
-			for j, d := range decisions {
-				if d.Allowed {
-					s.Actions = append(s.Actions, asked[j])
-				}
-			}
+		var err error
+		if s.Actions, err = g.grantable(ctx, c, s.Type, s.Name, s.Actions); err != nil {
+			return nil, err
 		}
 		answers[i] = s
 	}
@@ -290,7 +281,8 @@ func (g *Gate) inPlace(ctx context.Context, c *caller, scopes []customhouse.Acce
 }
 
 // subset returns what of scopes the policy allows, each resource once. "*" on a repository asks for everything that
-// there is, and is itself granted only where the policy allows "*". The error is that of an outage.
+// there is, and is itself granted only where the policy allows "*". Who asks to pull and may see names only gets that part
+// of it. The error is that of an outage.
 func (g *Gate) subset(ctx context.Context, c *caller, scopes []customhouse.Access) ([]customhouse.Access, error) {
 	if g.verbatim {
 		return g.verbatimSubset(ctx, c, scopes)
@@ -307,42 +299,53 @@ func (g *Gate) subset(ctx context.Context, c *caller, scopes []customhouse.Acces
 			}
 			actions = append(actions, a)
 		}
-		if len(actions) == 0 {
-			continue
-		}
-		decisions, err := g.decide(ctx, c, s.Type, s.Name, actions)
+		wanted, err := g.grantable(ctx, c, s.Type, s.Name, actions)
 		if err != nil {
 			return nil, err
 		}
-		s.Actions = actions[:0]
-		for i, d := range decisions {
-			if d.Allowed {
-				s.Actions = append(s.Actions, actions[i])
+		if s.Type == customhouse.TypeRepository && slices.Contains(actions, customhouse.Pull) && !slices.Contains(wanted, customhouse.Pull) {
+			names, err := g.grantable(ctx, c, s.Type, s.Name, listing)
+			if err != nil {
+				return nil, err
 			}
+			wanted = append(wanted, names...)
 		}
-		if len(s.Actions) > 0 {
+		if s.Actions = wanted; len(wanted) > 0 {
 			granted = append(granted, s)
 		}
 	}
 	return merge(granted), nil
 }
 
+// listing is what is left of pulling for who may see names only.
+var listing = []customhouse.Action{customhouse.List}
+
+// grantable returns those of actions that a token may carry: what is allowed, be it for some of the resource only. The
+// error is that of an outage.
+func (g *Gate) grantable(ctx context.Context, c *caller, typ, name string, actions []customhouse.Action) ([]customhouse.Action, error) {
+	granted := []customhouse.Action{}
+	if len(actions) == 0 {
+		return granted, nil
+	}
+	decisions, err := g.decide(ctx, c, typ, name, actions, &Target{})
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range decisions {
+		if d.Allowed || d.Maybe {
+			granted = append(granted, actions[i])
+		}
+	}
+	return granted, nil
+}
+
 // verbatimSubset is subset with an answer to each scope (see Options.Verbatim).
 func (g *Gate) verbatimSubset(ctx context.Context, c *caller, scopes []customhouse.Access) ([]customhouse.Access, error) {
 	granted := []customhouse.Access{}
 	for _, s := range scopes {
-		actions := slices.Sorted(slices.Values(s.Actions))
-		s.Actions = []customhouse.Action{}
-		if len(actions) > 0 {
-			decisions, err := g.decide(ctx, c, s.Type, s.Name, actions)
-			if err != nil {
-				return nil, err
-			}
-			for i, d := range decisions {
-				if d.Allowed {
-					s.Actions = append(s.Actions, actions[i])
-				}
-			}
+		var err error
+		if s.Actions, err = g.grantable(ctx, c, s.Type, s.Name, slices.Sorted(slices.Values(s.Actions))); err != nil {
+			return nil, err
 		}
 		granted = append(granted, s)
 	}

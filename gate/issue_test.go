@@ -424,9 +424,9 @@ func TestVerbatim(t *testing.T) {
 	}})
 	must(t, err)
 	want := []customhouse.Access{
-		repo("all/x", "frobnicate", "pull", "push"), {Type: "thing", Name: "all/y", Actions: list{"*"}}, repo("some", "pull"),
+		repo("all/x", "frobnicate", "pull", "push").Access, {Type: "thing", Name: "all/y", Actions: list{"*"}}, repo("some", "pull").Access,
 		{Type: "repository", Name: "none", Actions: list{}}, {Type: "repository", Name: "nobody", Actions: list{}},
-		{Type: "registry", Name: "catalog", Actions: list{}}, repo("some", "push"), repo("some", "pull"),
+		{Type: "registry", Name: "catalog", Actions: list{}}, repo("some", "push").Access, repo("some", "pull").Access,
 	}
 	if diff := cmp.Diff(want, tok.Access); diff != "" {
 		t.Errorf("Issue (-want +got):\n%s", diff)
@@ -457,7 +457,7 @@ func BenchmarkIssue(b *testing.B) {
 func TestNoAnonymous(t *testing.T) {
 	h := newHouse(t, nil)
 	paper := h.issue(nobody, "repository:public/a:pull")
-	need := customhouse.Access{Type: customhouse.TypeRepository, Name: "public/a", Actions: []customhouse.Action{customhouse.Pull}}
+	need := repo("public/a", "pull")
 	if _, err := h.Admit(t.Context(), nobody, need); err != nil {
 		t.Fatalf("Admit = %v, want nil where the policy decides", err)
 	}

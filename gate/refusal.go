@@ -2,12 +2,14 @@ package gate
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"slices"
 	"time"
 
 	"customhouse"
 	"customhouse/authn"
+	"customhouse/policy"
 )
 
 // Refusal is why a request is not let through.
@@ -49,9 +51,10 @@ type detail struct {
 }
 
 // unauthorized refuses where another credential could help.
-func (g *Gate) unauthorized(grant *Grant, needs []customhouse.Access, kind, message string) *Refusal {
+func (g *Gate) unauthorized(grant *Grant, needs []Need, kind, message string) *Refusal {
 	var details []detail
-	for _, need := range needs {
+	wanted := scopes(needs)
+	for _, need := range wanted {
 		for _, action := range need.Actions {
 			details = append(details, detail{need.Type, need.Class, need.Name, action})
 		}
@@ -62,12 +65,12 @@ func (g *Gate) unauthorized(grant *Grant, needs []customhouse.Access, kind, mess
 	}
 	return &Refusal{
 		ID: grant.ID, Err: err, Identity: grant.Identity, Rule: grant.Rule, Reason: cmp.Or(grant.Reason, message),
-		Challenge: &Challenge{Scopes: scopes(needs), Error: kind},
+		Challenge: &Challenge{Scopes: wanted, Error: kind},
 	}
 }
 
 // denied refuses where no other credential of the same account could help.
-func (g *Gate) denied(grant *Grant, need customhouse.Access, action customhouse.Action) *Refusal {
+func (g *Gate) denied(ctx context.Context, grant *Grant, need *Need, action customhouse.Action, d *policy.Decision) *Refusal {
 	err := customhouse.Errorf(customhouse.Denied, "%s may not %s %s %s (decision %s)",
 		cmp.Or(grant.Identity.Account, "anonymous"), verb(action), need.Type, need.Name, grant.ID)
 	return &Refusal{
@@ -117,7 +120,7 @@ func (g *Gate) LoginRequired(grant Grant) *Refusal {
 }
 
 // unidentified refuses where it could not be told who is asking, because of err.
-func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []customhouse.Access, err error) *Refusal {
+func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []Need, err error) *Refusal {
 	grant := &Grant{ID: id, Reason: err.Error()}
 	var limited *limitedError
 	switch {
@@ -146,14 +149,13 @@ func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []cust
 }
 
 // scopes returns what a token must carry to cover needs, in the words that clients know.
-func scopes(needs []customhouse.Access) []customhouse.Access {
-	asked := slices.Clone(needs)
-	for i := range asked {
+func scopes(needs []Need) []customhouse.Access {
+	asked := make([]customhouse.Access, len(needs))
+	for i := range needs {
+		asked[i] = needs[i].Access
 		asked[i].Actions = slices.Clone(asked[i].Actions)
 		for j, action := range asked[i].Actions {
-			if action == customhouse.Create || action == customhouse.Update {
-				asked[i].Actions[j] = customhouse.Push
-			}
+			asked[i].Actions[j] = action.Whole()
 		}
 	}
 	return merge(asked)

@@ -76,24 +76,24 @@ func TestTrust(t *testing.T) {
 		account     string
 		labels      map[string][]string
 		scopes      []string
-		need        []customhouse.Access
+		need        []gate.Need
 		alone, both verdict
 	}{
 		{"login", "eve", nil, nil, nil, verdict{}, verdict{}},
-		{"what the token says", "eve", nil, []string{"repository:eve/a:pull,push"}, []customhouse.Access{repo("eve/a", "push")}, verdict{}, verdict{}},
-		{"a half of push", "eve", nil, []string{"repository:eve/a:pull,push"}, []customhouse.Access{repo("eve/a", "create")}, verdict{}, verdict{}},
-		{"what rules do not allow", "eve", nil, []string{"repository:x/y:pull"}, []customhouse.Access{repo("x/y", "pull")}, verdict{}, denied},
-		{"what neither allows", "eve", nil, nil, []customhouse.Access{repo("x/y", "pull")}, short("repository:x/y:pull"), denied},
-		{"what rules alone allow", "eve", nil, nil, []customhouse.Access{repo("eve/a", "pull")}, short("repository:eve/a:pull"), short("repository:eve/a:pull")},
-		{"another action", "eve", nil, []string{"repository:eve/a:pull"}, []customhouse.Access{repo("eve/a", "delete")}, short("repository:eve/a:delete"), short("repository:eve/a:delete")},
-		{"another name", "eve", nil, []string{"repository:eve/a:pull"}, []customhouse.Access{repo("eve/a/b", "pull")}, short("repository:eve/a/b:pull"), short("repository:eve/a/b:pull")},
-		{"a star is a word", "eve", nil, []string{"repository:eve/a:*"}, []customhouse.Access{repo("eve/a", "pull")}, short("repository:eve/a:pull"), short("repository:eve/a:pull")},
-		{"nobody's token", "", nil, []string{"repository:public/a:pull"}, []customhouse.Access{repo("public/a", "pull")}, verdict{}, verdict{}},
-		{"nobody's token elsewhere", "", nil, nil, []customhouse.Access{repo("public/a", "pull")}, short("repository:public/a:pull"), short("repository:public/a:pull")},
-		{"labels of the issuer", "eve", dev, []string{"repository:team/a:pull"}, []customhouse.Access{repo("team/a", "pull")}, verdict{}, verdict{}},
-		{"no labels of ours", "root", nil, []string{"repository:x/y:pull"}, []customhouse.Access{repo("x/y", "pull")}, verdict{}, denied},
-		{"the catalog", "eve", nil, []string{"registry:catalog:*"}, []customhouse.Access{catalog}, verdict{}, verdict{}},
-		{"the catalog without", "eve", nil, []string{"repository:eve/a:pull"}, []customhouse.Access{catalog}, short("registry:catalog:*"), short("registry:catalog:*")},
+		{"what the token says", "eve", nil, []string{"repository:eve/a:pull,push"}, []gate.Need{repo("eve/a", "push")}, verdict{}, verdict{}},
+		{"a half of push", "eve", nil, []string{"repository:eve/a:pull,push"}, []gate.Need{repo("eve/a", "create")}, verdict{}, verdict{}},
+		{"what rules do not allow", "eve", nil, []string{"repository:x/y:pull"}, []gate.Need{repo("x/y", "pull")}, verdict{}, denied},
+		{"what neither allows", "eve", nil, nil, []gate.Need{repo("x/y", "pull")}, short("repository:x/y:pull"), denied},
+		{"what rules alone allow", "eve", nil, nil, []gate.Need{repo("eve/a", "pull")}, short("repository:eve/a:pull"), short("repository:eve/a:pull")},
+		{"another action", "eve", nil, []string{"repository:eve/a:pull"}, []gate.Need{repo("eve/a", "delete")}, short("repository:eve/a:delete"), short("repository:eve/a:delete")},
+		{"another name", "eve", nil, []string{"repository:eve/a:pull"}, []gate.Need{repo("eve/a/b", "pull")}, short("repository:eve/a/b:pull"), short("repository:eve/a/b:pull")},
+		{"a star is a word", "eve", nil, []string{"repository:eve/a:*"}, []gate.Need{repo("eve/a", "pull")}, short("repository:eve/a:pull"), short("repository:eve/a:pull")},
+		{"nobody's token", "", nil, []string{"repository:public/a:pull"}, []gate.Need{repo("public/a", "pull")}, verdict{}, verdict{}},
+		{"nobody's token elsewhere", "", nil, nil, []gate.Need{repo("public/a", "pull")}, short("repository:public/a:pull"), short("repository:public/a:pull")},
+		{"labels of the issuer", "eve", dev, []string{"repository:team/a:pull"}, []gate.Need{repo("team/a", "pull")}, verdict{}, verdict{}},
+		{"no labels of ours", "root", nil, []string{"repository:x/y:pull"}, []gate.Need{repo("x/y", "pull")}, verdict{}, denied},
+		{"the catalog", "eve", nil, []string{"registry:catalog:*"}, []gate.Need{catalog}, verdict{}, verdict{}},
+		{"the catalog without", "eve", nil, []string{"repository:eve/a:pull"}, []gate.Need{catalog}, short("registry:catalog:*"), short("registry:catalog:*")},
 	} {
 		for h, want := range map[*house]verdict{alone: tt.alone, narrowed: tt.both} {
 			cred := f.token(t, h.now, tt.account, tt.labels, tt.scopes...)

@@ -35,7 +35,7 @@ type DockerAuthOptions struct {
 // patterns, and there an account with the right name owns everything. Where more than a thousand combinations of label
 // values would have to be tried, the answer is no.
 //
-// This registry tells create and update apart, halves of push that docker_auth does not know: who lists push lists both.
+// This registry tells parts of pull and push apart that docker_auth does not know: who lists the whole lists them all.
 // There is no "effect: deny" in docker_auth; an empty list of actions denies.
 func CompileDockerAuth(rules []Rule, o DockerAuthOptions) (*Policy, error) {
 	a := &acl{rules: make([]aclRule, len(rules))}
@@ -234,8 +234,7 @@ func (r *aclRule) answer(action customhouse.Action, excessive bool) answer {
 
 // lists tells whether r allows an action.
 func (r *aclRule) lists(action customhouse.Action) bool {
-	half := action == customhouse.Create || action == customhouse.Update
-	return r.everything || slices.Contains(r.actions, action) || half && slices.Contains(r.actions, customhouse.Push)
+	return r.everything || slices.Contains(r.actions, action) || slices.Contains(r.actions, action.Whole())
 }
 
 // binding is a rule that is asked about a query, with what its placeholders stand for.

@@ -224,11 +224,11 @@ func listed(a customhouse.Action) actions {
 // wanted returns the actions of which a query for a needs one; 0 for an unknown action.
 func wanted(a customhouse.Action) actions {
 	switch a {
-	case customhouse.Pull:
+	case customhouse.Pull, customhouse.List:
 		return pull
 	case customhouse.Push:
 		return create | update
-	case customhouse.Create:
+	case customhouse.Create, customhouse.Mount, customhouse.PutTag, customhouse.Refer:
 		return create
 	case customhouse.Update:
 		return update

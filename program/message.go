@@ -43,7 +43,7 @@ func encode(q *Question, id uint64) ([]byte, error) {
 	m := message{ID: id, Type: q.Kind, Account: q.Account, Password: string(q.Password), Service: q.Service, IP: addr(q.IP)}
 	if q.Kind == Authorize {
 		m.Resource, m.Actions, m.Labels = &resource{q.Type, q.Name}, words(q.Actions), q.Labels
-		create, update := slices.Contains(q.Actions, customhouse.Create), slices.Contains(q.Actions, customhouse.Update)
+		create, update := slices.ContainsFunc(q.Actions, creates), slices.Contains(q.Actions, customhouse.Update)
 		switch {
 		case slices.Contains(q.Actions, customhouse.Push) || create == update:
 		case create:
@@ -53,6 +53,11 @@ func encode(q *Question, id uint64) ([]byte, error) {
 		}
 	}
 	return json.Marshal(m)
+}
+
+// creates tells whether an action makes something new and moves nothing.
+func creates(a customhouse.Action) bool {
+	return a == customhouse.Create || a == customhouse.Mount || a == customhouse.PutTag || a == customhouse.Refer
 }
 
 // decode reads the answer to q, and the id that it carries, 0 if none. Errors quote nothing of it: it may be a secret.

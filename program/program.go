@@ -89,26 +89,22 @@ type Answer struct {
 	Reason  string               // for the log; may be empty
 }
 
-// words returns the actions in the words that clients use: the two halves of push are push.
+// words returns the actions in the words that clients use: a part of push is push.
 func words(actions []customhouse.Action) []customhouse.Action {
 	said := make([]customhouse.Action, 0, len(actions))
 	for _, a := range actions {
-		if a == customhouse.Create || a == customhouse.Update {
-			a = customhouse.Push
-		}
-		if !slices.Contains(said, a) {
+		if a = a.Whole(); !slices.Contains(said, a) {
 			said = append(said, a)
 		}
 	}
 	return said
 }
 
-// of returns those of asked that are among granted; a granted push is both of its halves.
+// of returns those of asked that are among granted; what is granted is granted with its parts.
 func of(asked, granted []customhouse.Action) []customhouse.Action {
 	var both []customhouse.Action
 	for _, a := range asked {
-		half := a == customhouse.Create || a == customhouse.Update
-		if slices.Contains(granted, a) || half && slices.Contains(granted, customhouse.Push) {
+		if slices.Contains(granted, a) || slices.Contains(granted, a.Whole()) {
 			both = append(both, a)
 		}
 	}

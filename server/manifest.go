@@ -138,9 +138,7 @@ func putManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) e
 
 // allows asks whether the caller may do one more thing with the repository.
 func (q admitted) allows(ctx context.Context, action customhouse.Action) (bool, error) {
-	return q.grant.Allows(ctx, customhouse.Access{
-		Type: customhouse.TypeRepository, Name: q.request.repo.String(), Actions: []customhouse.Action{action},
-	})
+	return q.grant.Allows(ctx, on(q.request.repo, action))
 }
 
 func manifestTooLarge() error {

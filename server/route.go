@@ -84,18 +84,18 @@ func checkRoutes() error {
 }
 
 // needs is the tie between an operation and a permission.
-func (q request) needs() []customhouse.Access {
+func (q request) needs() []gate.Need {
 	switch r := routes[q.op]; {
 	case r.base:
 		return nil
 	case r.list:
-		return []customhouse.Access{{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: []customhouse.Action{customhouse.All}}}
+		return []gate.Need{{Access: customhouse.Access{Type: customhouse.TypeRegistry, Name: customhouse.Catalog, Actions: []customhouse.Action{customhouse.All}}}}
 	default:
-		return []customhouse.Access{{Type: customhouse.TypeRepository, Name: q.repo.String(), Actions: r.needs}}
+		return []gate.Need{on(q.repo, r.needs...)}
 	}
 }
 
-// pullFrom is the need to pull from a repository of which a blob is mounted.
-func pullFrom(repo customhouse.Repo) customhouse.Access {
-	return customhouse.Access{Type: customhouse.TypeRepository, Name: repo.String(), Actions: pull}
+// on is the need to do something in a repository.
+func on(repo customhouse.Repo, actions ...customhouse.Action) gate.Need {
+	return gate.Need{Access: customhouse.Access{Type: customhouse.TypeRepository, Name: repo.String(), Actions: actions}}
 }

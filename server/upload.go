@@ -56,7 +56,7 @@ func mount(st *state, r *http.Request, q admitted) (bool, error) {
 			if err != nil {
 				continue
 			}
-			allowed, err := q.grant.Allows(r.Context(), pullFrom(repo))
+			allowed, err := q.grant.Allows(r.Context(), on(repo, pull...))
 			if err != nil {
 				return false, err
 			}
@@ -65,7 +65,7 @@ func mount(st *state, r *http.Request, q admitted) (bool, error) {
 			}
 		}
 	} else if q.from != q.repoName() {
-		if allowed, err := q.grant.Allows(r.Context(), pullFrom(q.from)); err != nil || !allowed {
+		if allowed, err := q.grant.Allows(r.Context(), on(q.from, pull...)); err != nil || !allowed {
 			return false, err
 		}
 	}
