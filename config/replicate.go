@@ -32,10 +32,10 @@ type Replicate struct {
 	// How often it runs. 0 is never by itself.
 	Every time.Duration `yaml:"every"`
 
-	// Whether a push here runs it for the repository, too. It is for direction: push.
+	// Whether a push or a deletion here runs it for the repository, too. It is for direction: push.
 	OnEvent bool `yaml:"on_event"`
 
-	// Whether tags that are gone at the source are removed.
+	// Whether tags that are gone at the source are removed. Their content stays.
 	Delete bool `yaml:"delete"`
 
 	// How many bytes a second it takes, such as 10MiB. 0 is no limit.

@@ -182,6 +182,12 @@ func startDockerd(t *testing.T) dockerd {
 // environment for both.
 func startDockerdUnder(t *testing.T, wrapper []string, env ...string) dockerd {
 	t.Helper()
+	return startDockerdWith(t, wrapper, env)
+}
+
+// startDockerdWith is startDockerdUnder with more flags.
+func startDockerdWith(t *testing.T, wrapper, env []string, flags ...string) dockerd {
+	t.Helper()
 	dir := shortDir(t)
 	d := dockerd{filepath.Join(dir, "docker.sock"), wrapper, env}
 	cli := d.newClient(t)
@@ -195,6 +201,7 @@ func startDockerdUnder(t *testing.T, wrapper []string, env ...string) dockerd {
 		"--storage-driver=vfs",
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
 	)
+	line = append(line, flags...)
 	daemon := start(t, line[0], line[1:], append(env, "HOME="+dir))
 	daemon.await(t, func() bool {
 		_, _, err := cli.exec(t, []string{"version"})

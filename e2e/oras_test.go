@@ -114,18 +114,23 @@ func newOras(t *testing.T) client {
 // wantReferrers checks the artifact types that oras discover prints as JSON, whatever their order.
 func wantReferrers(t *testing.T, out string, want ...string) {
 	t.Helper()
+	if got := referrers(t, out); !slices.Equal(got, want) {
+		t.Fatalf("referrers = %q, want %q", got, want)
+	}
+}
+
+// referrers returns the artifact types that oras discover prints as JSON, in their order as strings.
+func referrers(t *testing.T, out string) (types []string) {
+	t.Helper()
 	var found struct {
 		Referrers []struct{ ArtifactType string }
 	}
 	if err := json.Unmarshal([]byte(out), &found); err != nil {
 		t.Fatal(err)
 	}
-	var got []string
 	for _, referrer := range found.Referrers {
-		got = append(got, referrer.ArtifactType)
+		types = append(types, referrer.ArtifactType)
 	}
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		t.Fatalf("referrers = %q, want %q", got, want)
-	}
+	slices.Sort(types)
+	return types
 }

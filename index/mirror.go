@@ -29,19 +29,21 @@ type Replication struct {
 	Asked, Started, Finished         time.Time // Finished is before Started while it runs
 	Copied, Present, Deleted, Failed int64     // tags
 	Bytes                            int64
-	Error                            string // the last one, "" for none
+	Error                            string    // the last one, "" for none
+	Sent                             time.Time // until when all that was pushed here is there; 0 for a rule that has not been looked at
 }
 
 // Replications returns how the last runs went, by name.
 func (db *DB) Replications(ctx context.Context) (all []Replication, err error) {
 	err = db.rows(ctx, func(r *sql.Rows) error {
 		var p Replication
-		var asked, started, finished int64
-		err := r.Scan(&p.Name, &asked, &started, &finished, &p.Copied, &p.Present, &p.Deleted, &p.Failed, &p.Bytes, &p.Error)
+		var asked, started, finished, sent int64
+		err := r.Scan(&p.Name, &asked, &started, &finished, &p.Copied, &p.Present, &p.Deleted, &p.Failed, &p.Bytes, &p.Error, &sent)
+		p.Sent = time.Unix(sent, 0)
 		p.Asked, p.Started, p.Finished = time.UnixMilli(asked), time.UnixMilli(started), time.UnixMilli(finished)
 		all = append(all, p)
 		return err
-	}, "select name, asked, started, finished, copied, present, deleted, failed, bytes, error from replication order by name")
+	}, "select name, asked, started, finished, copied, present, deleted, failed, bytes, error, sent from replication order by name")
 	return all, err
 }
 
@@ -59,6 +61,26 @@ func (db *DB) BeginReplication(ctx context.Context, name string) error {
 func (db *DB) EndReplication(ctx context.Context, p Replication) error {
 	return db.replication(ctx, p.Name, "finished = ?, copied = ?, present = ?, deleted = ?, failed = ?, bytes = ?, error = ?",
 		db.now().UnixMilli(), p.Copied, p.Present, p.Deleted, p.Failed, p.Bytes, p.Error)
+}
+
+// SentReplication takes note that all that was pushed here before a time is there.
+func (db *DB) SentReplication(ctx context.Context, name string, before time.Time) error {
+	return db.replication(ctx, name, "sent = max(sent, ?)", before.Unix())
+}
+
+// PushedSince returns the repositories in which a manifest or a tag was pushed at a time or later.
+func (db *DB) PushedSince(ctx context.Context, at time.Time) (repos []customhouse.Repo, err error) {
+	err = db.rows(ctx, func(r *sql.Rows) error {
+		var name string
+		if err := r.Scan(&name); err != nil {
+			return err
+		}
+		repo, err := customhouse.ParseRepo(name)
+		repos = append(repos, repo)
+		return err
+	}, "select name from repo where id in (select repo_id from manifest where created >= ? union select repo_id from tag where updated >= ?)"+
+		" order by name", at.Unix(), at.Unix())
+	return repos, err
 }
 
 func (db *DB) replication(ctx context.Context, name, set string, args ...any) error {

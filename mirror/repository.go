@@ -2,11 +2,16 @@ package mirror
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"mime"
 	"net/http"
+
+	"customhouse"
 
 	"golang.org/x/time/rate"
 	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
 // Registry returns the registry as oras-go sees it. Limit, unless nil, is how many bytes a second content takes.
@@ -21,15 +26,43 @@ func (u *Upstream) Registry(limit *rate.Limiter) (*remote.Registry, error) {
 
 // Delete removes a tag, or what else is at a path below a repository.
 func (u *Upstream) Delete(ctx context.Context, repo, what string) (status int, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, u.origin.String()+"/v2/"+repo+what, nil)
+	resp, err := u.do(ctx, http.MethodDelete, repo, what, auth.ActionDelete)
 	if err != nil {
 		return 0, err
 	}
+	return resp.StatusCode, resp.Body.Close()
+}
+
+// ListsReferrers tells whether the registry lists what refers to the manifests of a repository that is there. One that does
+// not has tags for that.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#unavailable-referrers-api
+func (u *Upstream) ListsReferrers(ctx context.Context, repo string) (bool, error) {
+	const none = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	resp, err := u.do(ctx, http.MethodGet, repo, "/referrers/"+none, auth.ActionPull)
+	if err != nil {
+		return false, err
+	}
+	if err := resp.Body.Close(); err != nil {
+		return false, err
+	}
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= http.StatusInternalServerError {
+		return false, unavailable(u.Host(), fmt.Errorf("it answers %d to a list of referrers", resp.StatusCode))
+	}
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return resp.StatusCode == http.StatusOK && kind == customhouse.MediaTypeImageIndex, nil
+}
+
+func (u *Upstream) do(ctx context.Context, method, repo, what, action string) (*http.Response, error) {
+	ctx = auth.WithScopes(ctx, auth.ScopeRepository(repo, action))
+	req, err := http.NewRequestWithContext(ctx, method, u.origin.String()+"/v2/"+repo+what, nil)
+	if err != nil {
+		return nil, err
+	}
 	resp, err := patient{upstream: u}.Do(req)
 	if err != nil {
-		return 0, unavailable(u.Host(), err)
+		return nil, unavailable(u.Host(), err)
 	}
-	return resp.StatusCode, resp.Body.Close()
+	return resp, nil
 }
 
 // patient is a client that waits for answers as long as there is progress, at a bounded rate.

@@ -177,10 +177,15 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 		return Pushed{}, err
 	}
 	p.r.manifests.Set(d, push.Bytes)
-	if p.r.opts.Pushed != nil {
-		p.r.opts.Pushed(p.name)
-	}
+	p.changed()
 	return Pushed{Digest: d, Subject: m.subject}, nil
+}
+
+// changed tells who wants to know that a manifest or a tag of the repository is another one.
+func (p Repository) changed() {
+	if p.r.opts.Changed != nil {
+		p.r.opts.Changed(p.name)
+	}
 }
 
 // checkPresent makes sure that the bytes of content which the index knows are in the store, so that no manifest is taken
@@ -207,6 +212,9 @@ func (p Repository) DeleteManifest(ctx context.Context, d customhouse.Digest) er
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return manifestUnknown(customhouse.Ref{Digest: d})
 	}
+	if err == nil {
+		p.changed()
+	}
 	return err
 }
 
@@ -215,6 +223,9 @@ func (p Repository) DeleteTag(ctx context.Context, tag customhouse.Tag) error {
 	err := p.r.index.DeleteTag(ctx, p.name, tag)
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return manifestUnknown(customhouse.Ref{Tag: tag})
+	}
+	if err == nil {
+		p.changed()
 	}
 	return err
 }

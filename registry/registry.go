@@ -31,7 +31,7 @@ type Options struct {
 	UploadTTL         time.Duration                  // after which an upload that does not grow is forgotten; 0 is never
 	ScrubInterval     time.Duration                  // how long untouched bytes count as verified; 0 verifies at each read
 	Source            func(customhouse.Repo) *Source // where a repository is a copy of, nil for nothing; nil is for none
-	Pushed            func(customhouse.Repo)         // is told of each manifest that was pushed, and must not block; nil for nobody
+	Changed           func(customhouse.Repo)         // is told of each manifest or tag that was pushed or deleted, and must not block; nil for nobody
 	Now               func() time.Time               // nil is time.Now
 	Log               *slog.Logger                   // nil discards
 }

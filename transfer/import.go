@@ -14,7 +14,6 @@ import (
 	"customhouse/registry"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
 )
 
@@ -126,20 +125,25 @@ type destination struct {
 var _ content.Storage = (*destination)(nil)
 
 func (d *destination) copy(ctx context.Context, source content.ReadOnlyStorage, n named) error {
-	opts := oras.DefaultCopyGraphOptions
-	opts.Concurrency, opts.MaxMetadataBytes = d.im.opts.parallel(), registry.MaxManifestSize
-	if graph, ok := source.(content.ReadOnlyGraphStorage); ok { // and what refers to it, such as signatures
-		extended := oras.ExtendedCopyGraphOptions{CopyGraphOptions: opts, Depth: 2}
-		if err := oras.ExtendedCopyGraph(ctx, graph, d, n.Descriptor, extended); err != nil {
+	g := graph{from: source, to: d, near: d}
+	if err := g.copy(ctx, n.Descriptor); err != nil {
+		return err
+	}
+	if far, ok := source.(content.ReadOnlyGraphStorage); ok { // and what refers to it
+		g.referrers = func(ctx context.Context, m ocispec.Descriptor) ([]referrer, error) { return refersFrom(ctx, far, d, m) }
+		if err := g.follow(ctx, n.Descriptor); err != nil {
 			return err
 		}
-	} else if err := oras.CopyGraph(ctx, source, d, n.Descriptor, opts); err != nil {
-		return err
 	}
 	if n.tag.IsZero() {
 		return nil
 	}
-	digest, err := customhouse.ParseDigest(n.Digest.String())
+	return d.tag(ctx, n.Descriptor, n.tag)
+}
+
+// tag lets a tag point to a manifest that is here.
+func (d *destination) tag(ctx context.Context, desc ocispec.Descriptor, tag customhouse.Tag) error {
+	digest, err := customhouse.ParseDigest(desc.Digest.String())
 	if err != nil {
 		return err
 	}
@@ -147,7 +151,7 @@ func (d *destination) copy(ctx context.Context, source content.ReadOnlyStorage, 
 	if err != nil {
 		return err
 	}
-	return d.push(ctx, m.MediaType, m.Bytes, digest, n.tag)
+	return d.push(ctx, m.MediaType, m.Bytes, digest, tag)
 }
 
 func (d *destination) push(ctx context.Context, mediaType string, b []byte, digest customhouse.Digest, tags ...customhouse.Tag) error {

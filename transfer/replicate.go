@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,11 +13,8 @@ import (
 	"customhouse/mirror"
 	"customhouse/registry"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/time/rate"
-	"oras.land/oras-go/v2"
-	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -148,118 +146,150 @@ func (r *replicating) repository(ctx context.Context, there string) error {
 	if err := r.registry.Repository(repo).Pushable(); err != nil && !r.Push {
 		return err
 	}
-	far, err := r.far.Repository(ctx, there)
+	p, err := r.pair(ctx, repo, there)
 	if err != nil {
 		return err
 	}
+	source, sink := p.there, p.here
+	if r.Push {
+		source, sink = p.here, p.there
+	}
+	tags := slices.Sorted(maps.Keys(source))
 	opts := ImportOptions{Tags: r.Tags}
-	here := map[string]string{}
-	for t, err := range r.registry.Repository(repo).TagSets(ctx) {
-		if err != nil {
-			return err
+	var rest []string
+	for _, t := range tags {
+		if tag, err := customhouse.ParseTag(t); err != nil || !opts.wants(tag) {
+			rest = append(rest, t)
+			continue
 		}
-		if opts.wants(t.Tag) {
-			here[t.Tag.String()] = t.Digest.String()
+		p.keep(ctx, t)
+	}
+	for _, t := range rest {
+		if subject, ok := signed(t); ok && p.graph.seen[subject] {
+			p.keep(ctx, t)
 		}
 	}
-	var away []string
+	if !r.Delete || ctx.Err() != nil {
+		return nil
+	}
+	for _, t := range slices.Sorted(maps.Keys(sink)) {
+		if tag, err := customhouse.ParseTag(t); err == nil && opts.wants(tag) && !has(source, t) {
+			p.remove(ctx, tag)
+		}
+	}
+	return nil
+}
+
+func has(tags map[string]string, t string) bool {
+	_, ok := tags[t]
+	return ok
+}
+
+// pair is a repository on both sides, with the digests that its tags have here; those there are not known.
+type pair struct {
+	*replicating
+	near        registry.Repository
+	name        string // there
+	far         *remote.Repository
+	here, there map[string]string
+	lists       bool // whether there is a list of referrers there
+	graph       graph
+}
+
+func (r *replicating) pair(ctx context.Context, repo customhouse.Repo, there string) (*pair, error) {
+	far, err := r.far.Repository(ctx, there)
+	if err != nil {
+		return nil, err
+	}
+	p := &pair{
+		replicating: r, near: r.registry.Repository(repo), name: there, far: far.(*remote.Repository),
+		here: map[string]string{}, there: map[string]string{},
+	}
+	for t, err := range p.near.TagSets(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		p.here[t.Tag.String()] = t.Digest.String()
+	}
 	err = far.Tags(ctx, "", func(page []string) error {
 		for _, t := range page {
-			if tag, err := customhouse.ParseTag(t); err == nil && opts.wants(tag) {
-				away = append(away, t)
-			}
+			p.there[t] = ""
 		}
 		return nil
 	})
 	var answer *errcode.ErrorResponse
 	if err != nil && !(r.Push && errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound) { // it is made by the first push
-		return fmt.Errorf("list the tags of %s: %w", r.Far.Host(), err)
+		return nil, fmt.Errorf("list the tags of %s: %w", r.Far.Host(), err)
 	}
-	near := r.registry.Repository(repo)
-	source, sink := away, here
+	local := &destination{Repository: p.near, im: r.im}
 	if r.Push {
-		source = nil
-		for t := range here {
-			source = append(source, t)
-		}
-		slices.Sort(source)
+		p.graph = graph{from: local, to: p.far, near: local, referrers: p.referrersHere}
+		return p, nil
 	}
-	for _, t := range source {
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := r.tag(ctx, near, far.(*remote.Repository), t, here[t], slices.Contains(away, t)); err != nil {
-			r.failed(r.Prefix+there+":"+t, err)
-		}
+	p.graph = graph{from: p.far, to: local, near: local, referrers: p.referrersThere}
+	if p.lists, err = r.Far.ListsReferrers(ctx, there); err != nil {
+		return nil, err
 	}
-	if r.Delete {
-		r.remove(ctx, near, there, source, away, sink)
-	}
-	return nil
+	return p, p.far.SetReferrersCapability(p.lists)
 }
 
-// tag brings one tag to the state of the other side.
-func (r *replicating) tag(ctx context.Context, near registry.Repository, far *remote.Repository, t, here string, away bool) error {
+// keep brings one tag to the state of the source, and counts how that went.
+func (p *pair) keep(ctx context.Context, t string) {
+	if ctx.Err() != nil {
+		return
+	}
+	if err := p.tag(ctx, t); err != nil {
+		p.failed(p.near.Name().String()+":"+t, err)
+	}
+}
+
+func (p *pair) tag(ctx context.Context, t string) (err error) {
 	tag, err := customhouse.ParseTag(t)
 	if err != nil {
 		return err
 	}
 	var there ocispec.Descriptor
-	if away {
-		if there, err = far.Resolve(ctx, t); err != nil && !errors.Is(err, errdef.ErrNotFound) {
+	if has(p.there, t) {
+		if there, err = p.far.Resolve(ctx, t); err != nil && (!p.Push || !errors.Is(err, errdef.ErrNotFound)) {
 			return err
 		}
-		if err == nil && there.Digest.String() == here {
-			r.done.Present++
-			return nil
+		if err == nil && there.Digest.String() == p.here[t] {
+			p.done.Present++
+			return p.graph.follow(ctx, there)
 		}
 	}
-	if r.Push {
-		err = r.push(ctx, near, far, tag)
+	node := there
+	if p.Push {
+		m, err := p.near.Resolve(ctx, customhouse.Ref{Tag: tag})
+		if err != nil {
+			return err
+		}
+		node = descriptorOf(m)
+	}
+	if err := p.graph.copy(ctx, node); err != nil {
+		return err
+	}
+	if err := p.graph.follow(ctx, node); err != nil { // a signature is there before the tag is
+		return err
+	}
+	if p.Push {
+		err = p.far.Tag(ctx, node, t)
 	} else {
-		d := &destination{Repository: near, im: r.im}
-		err = d.copy(ctx, far, named{repo: near.Name(), tag: tag, Descriptor: there})
+		err = p.graph.near.tag(ctx, node, tag)
 	}
 	if err == nil {
-		r.done.Copied++
+		p.done.Copied++
 	}
 	return err
 }
 
-func (r *replicating) push(ctx context.Context, near registry.Repository, far *remote.Repository, tag customhouse.Tag) error {
-	m, err := near.Resolve(ctx, customhouse.Ref{Tag: tag})
-	if err != nil {
-		return err
-	}
-	desc := descriptorOf(m)
-	opts := oras.ExtendedCopyGraphOptions{CopyGraphOptions: oras.DefaultCopyGraphOptions, Depth: 2}
-	opts.Concurrency, opts.MaxMetadataBytes = r.im.opts.parallel(), registry.MaxManifestSize
-	if err := oras.ExtendedCopyGraph(ctx, origin{&destination{Repository: near, im: r.im}}, far, desc, opts); err != nil {
-		return err
-	}
-	return far.Tag(ctx, desc, tag.String())
-}
-
-// remove removes the tags that the source does not have any more.
-func (r *replicating) remove(ctx context.Context, near registry.Repository, there string, source, away []string, here map[string]string) {
-	if r.Push {
-		for _, t := range away {
-			if slices.Contains(source, t) {
-				continue
-			}
-			status, err := r.Far.Delete(ctx, there, "/manifests/"+t)
-			if err == nil && status != http.StatusAccepted && status != http.StatusNotFound {
-				err = fmt.Errorf("%s answers %d to deleting a tag", r.Far.Host(), status)
-			}
-			r.removed(there+":"+t, err)
-		}
+// remove removes a tag that the source does not have any more.
+func (p *pair) remove(ctx context.Context, tag customhouse.Tag) {
+	if !p.Push {
+		p.removed(p.near.Name().String()+":"+tag.String(), p.near.DeleteTag(ctx, tag))
 		return
 	}
-	for t := range here {
-		if tag, err := customhouse.ParseTag(t); err == nil && !slices.Contains(source, t) {
-			r.removed(r.Prefix+there+":"+t, near.DeleteTag(ctx, tag))
-		}
-	}
+	p.removed(p.name+":"+tag.String(), p.untag(ctx, tag.String()))
 }
 
 func (r *replicating) removed(what string, err error) {
@@ -268,37 +298,4 @@ func (r *replicating) removed(what string, err error) {
 		return
 	}
 	r.done.Deleted++
-}
-
-func descriptorOf(d customhouse.Descriptor) ocispec.Descriptor {
-	return ocispec.Descriptor{
-		MediaType: d.MediaType, Digest: digest.Digest(d.Digest.String()), Size: d.Size,
-		ArtifactType: d.ArtifactType, Annotations: d.Annotations,
-	}
-}
-
-// origin is a repository as oras sees the place to copy from, with what refers to a manifest.
-type origin struct{ *destination }
-
-var _ content.ReadOnlyGraphStorage = origin{}
-
-// Predecessors implements content.PredecessorFinder: referrers, such as signatures.
-func (o origin) Predecessors(ctx context.Context, node ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	d, err := customhouse.ParseDigest(node.Digest.String())
-	if err != nil || !isManifest(node.MediaType) {
-		return nil, err
-	}
-	var all []ocispec.Descriptor
-	var after customhouse.Digest
-	for more := true; more; {
-		var page []customhouse.Descriptor
-		if page, more, err = o.Referrers(ctx, d, "", after, 1000); err != nil {
-			return nil, err
-		}
-		for _, m := range page {
-			all = append(all, descriptorOf(m))
-			after = m.Digest
-		}
-	}
-	return all, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -23,12 +24,14 @@ import (
 type replicator struct {
 	log   *slog.Logger
 	index *index.DB
+	begun time.Time
 
 	mu      sync.Mutex
 	rules   []replication
 	running map[string]bool
 	pushed  map[string]map[customhouse.Repo]bool // repositories that wait for a rule
 	rest    map[string]time.Time                 // until when they wait, after a failure
+	resumed map[string]bool                      // rules for which it was seen what an earlier process has left
 }
 
 // replication is one rule.
@@ -39,8 +42,8 @@ type replication struct {
 
 func newReplicator(log *slog.Logger, db *index.DB) *replicator {
 	return &replicator{
-		log: log, index: db, running: map[string]bool{},
-		pushed: map[string]map[customhouse.Repo]bool{}, rest: map[string]time.Time{},
+		log: log, index: db, begun: time.Now(), running: map[string]bool{},
+		pushed: map[string]map[customhouse.Repo]bool{}, rest: map[string]time.Time{}, resumed: map[string]bool{},
 	}
 }
 
@@ -71,7 +74,7 @@ func (p *replicator) set(rules []replication) {
 	p.rules = rules
 }
 
-// note takes note of a push.
+// note takes note of a push or of what was deleted.
 func (p *replicator) note(repo customhouse.Repo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,6 +112,9 @@ func (p *replicator) run(ctx context.Context, current func() *registry.Registry)
 			continue
 		}
 		for _, r := range rules {
+			if err := p.resume(ctx, r, last[r.Name]); err != nil {
+				p.log.Error("it cannot be seen what a replication has left to do", "name", r.Name, "error", err)
+			}
 			if whole, only := p.due(r, last[r.Name], time.Now()); whole || len(only) > 0 {
 				runs.Go(func() { p.one(ctx, current(), r, whole, only) })
 			}
@@ -125,6 +131,27 @@ func (p *replicator) last(ctx context.Context) (map[string]index.Replication, er
 	return last, err
 }
 
+// resume makes those repositories wait for a rule that were pushed to and not replicated before an earlier process ended.
+func (p *replicator) resume(ctx context.Context, r replication, last index.Replication) error {
+	if !r.OnEvent || p.resumed[r.Name] {
+		return nil
+	}
+	if last.Sent.Unix() <= 0 { // what was there before the rule was is left to Every
+		p.resumed[r.Name] = true
+		return p.index.SentReplication(ctx, r.Name, p.begun)
+	}
+	repos, err := p.index.PushedSince(ctx, last.Sent)
+	if err != nil {
+		return err
+	}
+	repos = slices.DeleteFunc(repos, func(repo customhouse.Repo) bool { return !r.Matches(repo) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resumed[r.Name] = true
+	p.wait(r.Name, repos...)
+	return nil
+}
+
 // due tells whether a rule is to run, whole or for some repositories, and takes note that it does.
 func (p *replicator) due(r replication, last index.Replication, now time.Time) (whole bool, only []customhouse.Repo) {
 	p.mu.Lock()
@@ -132,7 +159,8 @@ func (p *replicator) due(r replication, last index.Replication, now time.Time) (
 	if p.running[r.Name] {
 		return false, nil
 	}
-	whole = last.Asked.After(last.Started) || r.Every > 0 && now.Sub(last.Started) >= r.Every
+	brokeOff := last.Started.After(last.Finished) && last.Started.Before(p.begun)
+	whole = brokeOff || last.Asked.After(last.Started) || r.Every > 0 && now.Sub(last.Started) >= r.Every
 	if whole || now.After(p.rest[r.Name]) {
 		only = slices.Collect(maps.Keys(p.pushed[r.Name]))
 		delete(p.pushed, r.Name)
@@ -144,11 +172,10 @@ func (p *replicator) due(r replication, last index.Replication, now time.Time) (
 // one is one run of a rule.
 func (p *replicator) one(ctx context.Context, reg *registry.Registry, r replication, whole bool, only []customhouse.Repo) {
 	const patience = 30 * time.Second
+	waited := only
 	if whole {
 		only = nil
-		if err := p.index.BeginReplication(ctx, r.Name); err != nil && ctx.Err() == nil {
-			p.log.Error("a replication cannot be noted", "name", r.Name, "error", err)
-		}
+		p.noted(r, p.index.BeginReplication(ctx, r.Name))
 	}
 	start := time.Now()
 	done, err := r.Run(ctx, reg, only)
@@ -159,13 +186,14 @@ func (p *replicator) one(ctx context.Context, reg *registry.Registry, r replicat
 	if err != nil {
 		text = err.Error()
 	}
-	if whole || err != nil {
-		state := index.Replication{
+	if ctx.Err() == nil && (whole || err != nil) { // one that is ended goes on with the next process
+		p.noted(r, p.index.EndReplication(ctx, index.Replication{
 			Name: r.Name, Copied: done.Copied, Present: done.Present, Deleted: done.Deleted, Failed: done.Failed, Bytes: done.Bytes, Error: text,
-		}
-		if err := p.index.EndReplication(context.WithoutCancel(ctx), state); err != nil {
-			p.log.Error("a replication cannot be noted", "name", r.Name, "error", err)
-		}
+		}))
+	}
+	if err == nil && r.OnEvent {
+		const second = time.Second // what was pushed in it may have been noted a moment later
+		p.noted(r, p.index.SentReplication(context.WithoutCancel(ctx), r.Name, start.Add(-second)))
 	}
 	level := slog.LevelInfo
 	if err != nil {
@@ -176,8 +204,15 @@ func (p *replicator) one(ctx context.Context, reg *registry.Registry, r replicat
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running[r.Name] = false
-	if err != nil && len(only) > 0 {
-		p.wait(r.Name, only...)
+	if err != nil && len(waited) > 0 {
+		p.wait(r.Name, waited...)
 		p.rest[r.Name] = time.Now().Add(patience)
+	}
+}
+
+// noted tells that the state of a rule could not be kept.
+func (p *replicator) noted(r replication, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		p.log.Error("a replication cannot be noted", "name", r.Name, "error", err)
 	}
 }

@@ -99,7 +99,7 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 			Sparse: sparse[c.Storage.Sparse], ForeignLayers: c.Storage.ForeignLayers, ForeignURL: foreign,
 			Platforms: platforms(c.Storage.Platforms), MaxBlobSize: int64(c.Storage.MaxBlobSize),
 			UploadsPerAccount: c.Limits.UploadsPerAccount, UploadTTL: c.Limits.UploadTTL,
-			ScrubInterval: c.Storage.ScrubInterval, Source: source, Pushed: p.replicator.note, Log: p.log,
+			ScrubInterval: c.Storage.ScrubInterval, Source: source, Changed: p.replicator.note, Log: p.log,
 		})
 		p.replicator.set(rules)
 	}
