@@ -18,7 +18,7 @@ type list = []customhouse.Action
 
 func rules(t testing.TB, rules ...policy.Rule) authz.Rules {
 	t.Helper()
-	p, err := policy.Compile(rules)
+	p, err := policy.Compile(rules, policy.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +54,8 @@ func (m *member) Authorize(_ context.Context, q policy.Query, actions []customho
 
 func TestChain(t *testing.T) {
 	static := rules(t,
-		policy.Rule{Match: policy.Match{Name: new("a/*")}, Actions: list{"pull"}, Source: "c.yml:1"},
-		policy.Rule{Match: policy.Match{Name: new("b/*")}, Effect: policy.Deny, Actions: list{"push"}, Source: "c.yml:2"},
+		policy.Rule{Match: policy.Match{Name: policy.Values{"a/*"}}, Actions: list{"pull"}, Source: "c.yml:1"},
+		policy.Rule{Match: policy.Match{Name: policy.Values{"b/*"}}, Effect: policy.Deny, Actions: list{"push"}, Source: "c.yml:2"},
 	)
 	down := errors.New("connection refused")
 	for name, tt := range map[string]struct {
@@ -143,7 +143,7 @@ func TestChainOfNobody(t *testing.T) {
 
 // BenchmarkChain is what the chain adds where the rules decide.
 func BenchmarkChain(b *testing.B) {
-	static := rules(b, policy.Rule{Match: policy.Match{Name: new("a/*")}, Actions: list{"pull"}})
+	static := rules(b, policy.Rule{Match: policy.Match{Name: policy.Values{"a/*"}}, Actions: list{"pull"}})
 	chain, err := authz.NewChain(static, &member{name: "last"})
 	if err != nil {
 		b.Fatal(err)

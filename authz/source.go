@@ -54,17 +54,21 @@ func ParseEntry(text []byte) (policy.Rule, error) {
 	if err != nil {
 		return rule, fmt.Errorf("match: %w", err)
 	}
-	for key, to := range map[string]**string{
+	for key, to := range map[string]*policy.Values{
 		"account": &rule.Match.Account, "type": &rule.Match.Type, "name": &rule.Match.Name,
 		"service": &rule.Match.Service, "ip": &rule.Match.IP,
 	} {
-		if err := value(match[key], to); err != nil {
+		var s *string
+		if err := value(match[key], &s); err != nil {
 			return rule, fmt.Errorf("match.%s: want text", key)
 		}
+		*to = policy.Just(s)
 	}
-	if err := value(match["labels"], &rule.Match.Labels); err != nil {
+	var labels map[string]string
+	if err := value(match["labels"], &labels); err != nil {
 		return rule, errors.New("match.labels: want a text for each label")
 	}
+	rule.Match.Labels = policy.JustEach(labels)
 	if err := value(entry["actions"], &rule.Actions); err != nil {
 		return rule, errors.New("actions: want a list of text")
 	}

@@ -13,10 +13,10 @@ import (
 func TestParseEntry(t *testing.T) {
 	for text, want := range map[string]policy.Rule{
 		`{"Match":{"account":"bob","name":"bob/*"},"Actions":["*"],"Comment":"his own"}`: {
-			Match: policy.Match{Account: new("bob"), Name: new("bob/*")}, Actions: list{"*"}, Comment: "his own"},
+			Match: policy.Match{Account: policy.Values{"bob"}, Name: policy.Values{"bob/*"}}, Actions: list{"*"}, Comment: "his own"},
 		`{"match":{"TYPE":"t","Service":"s","ip":"10.0.0.0/8","labels":{"g":"a"}},"actions":["pull"]}`: {
-			Match: policy.Match{Type: new("t"), Service: new("s"), IP: new("10.0.0.0/8"), Labels: map[string]string{"g": "a"}}, Actions: list{"pull"}},
-		`{"Match":{"account":null,"name":""},"Actions":[],"Comment":null}`: {Match: policy.Match{Name: new("")}, Actions: list{}},
+			Match: policy.Match{Type: policy.Values{"t"}, Service: policy.Values{"s"}, IP: policy.Values{"10.0.0.0/8"}, Labels: map[string]policy.Values{"g": {"a"}}}, Actions: list{"pull"}},
+		`{"Match":{"account":null,"name":""},"Actions":[],"Comment":null}`: {Match: policy.Match{Name: policy.Values{""}}, Actions: list{}},
 		`{"Match":{},"Actions":["pull","frob"]}`:                           {Actions: list{"pull", "frob"}},
 	} {
 		got, err := authz.ParseEntry([]byte(text))

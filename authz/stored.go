@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,7 +29,7 @@ const (
 type StoredOptions struct {
 	Refresh  time.Duration // how often the list is read; 0 is DefaultRefresh
 	MaxStale time.Duration // how old a list may be and still decide; 0 is ten times Refresh, at least ten minutes
-	// Compile makes a policy of the rules; nil is policy.Compile.
+	// Compile makes a policy of the rules; nil is policy.Compile without options.
 	Compile func([]policy.Rule) (*policy.Policy, error)
 	Log     *slog.Logger     // told when the list changes or cannot be read; nil is silent
 	Now     func() time.Time // nil is time.Now
@@ -66,7 +66,7 @@ func NewStored(source Source, o StoredOptions) *Stored {
 	o.Refresh = cmp.Or(o.Refresh, DefaultRefresh)
 	o.MaxStale = cmp.Or(o.MaxStale, max(staleAfter*o.Refresh, 10*time.Minute))
 	if o.Compile == nil {
-		o.Compile = policy.Compile
+		o.Compile = func(rules []policy.Rule) (*policy.Policy, error) { return policy.Compile(rules, policy.Options{}) }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -166,12 +166,7 @@ func (s *Stored) read(ctx context.Context) (list *storedList, err error) {
 
 // sameEntry tells whether two entries say the same.
 func sameEntry(a, b Entry) bool {
-	same := func(a, b *string) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
-	m, n := a.Rule.Match, b.Rule.Match
-	return a.Seq == b.Seq && a.Rule.Source == b.Rule.Source && a.Rule.Effect == b.Rule.Effect &&
-		slices.Equal(a.Rule.Actions, b.Rule.Actions) && (a.Rule.Actions == nil) == (b.Rule.Actions == nil) &&
-		same(m.Account, n.Account) && same(m.Type, n.Type) && same(m.Name, n.Name) && same(m.Service, n.Service) &&
-		same(m.IP, n.IP) && maps.Equal(m.Labels, n.Labels)
+	return a.Seq == b.Seq && reflect.DeepEqual(a.Rule, b.Rule)
 }
 
 // Name returns the name of the source.

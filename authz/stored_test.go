@@ -48,7 +48,7 @@ func (s *table) set(err error, entries ...authz.Entry) {
 }
 
 func entry(seq int64, name string, actions ...customhouse.Action) authz.Entry {
-	return authz.Entry{Seq: seq, Rule: policy.Rule{Match: policy.Match{Name: &name}, Actions: append(list{}, actions...)}}
+	return authz.Entry{Seq: seq, Rule: policy.Rule{Match: policy.Match{Name: policy.Values{name}}, Actions: append(list{}, actions...)}}
 }
 
 // pull asks for one action.

@@ -283,7 +283,7 @@ func (t *distributionTranslation) auth() {
 		t.require("auth.htpasswd.path", a.Htpasswd.Path != "")
 		t.to.Auth.Htpasswd = t.path("auth.htpasswd.path", a.Htpasswd.Path)
 		t.to.Rules = []policy.Rule{{
-			Match: policy.Match{Account: &everybody}, Actions: []customhouse.Action{customhouse.All},
+			Match: policy.Match{Account: policy.Values{everybody}}, Actions: []customhouse.Action{customhouse.All},
 			Comment: "whoever has an account may do everything, as in distribution",
 		}}
 	case a.Token != nil:

@@ -180,7 +180,10 @@ func (t *dockerTranslation) rules() {
 			t.wrong(key+".match", "is missing, which crashed docker_auth; write match: {} to match everybody")
 		} else {
 			m := *r.Match
-			rule.Match = policy.Match{Account: m.Account, Type: m.Type, Name: m.Name, Service: m.Service, IP: m.IP, Labels: m.Labels}
+			rule.Match = policy.Match{
+				Account: policy.Just(m.Account), Type: policy.Just(m.Type), Name: policy.Just(m.Name),
+				Service: policy.Just(m.Service), IP: policy.Just(m.IP), Labels: policy.JustEach(m.Labels),
+			}
 		}
 		if r.Actions == nil {
 			t.wrong(key+".actions", "is missing, which crashed docker_auth; write actions: [] to deny")

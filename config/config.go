@@ -67,6 +67,10 @@ type Config struct {
 	// The files that rules were included from, and the folders that patterns of files were compared with.
 	Included []string `yaml:"-"`
 
+	// Sets of names, patterns or addresses that rules refer to as @NAME wherever they take a value. A set may hold others
+	// in the same way; \@ is a plain @.
+	Sets map[string]policy.Values `yaml:"sets"`
+
 	// How rules, and the access lists that authorize names, are read: as this page tells (native), or to the letter as
 	// cesanta/docker_auth reads its ACL (docker_auth).
 	Dialect string `yaml:"dialect" jsonschema:"enum=native,enum=docker_auth"`
@@ -304,7 +308,7 @@ func Default() *Config {
 			AppPasswords: AppPasswords{Expiration: 90 * 24 * time.Hour, PerAccount: 50, Session: 12 * time.Hour},
 		},
 		Rules: []policy.Rule{{
-			Match:   policy.Match{Labels: map[string]string{"role": "admin"}},
+			Match:   policy.Match{Labels: map[string]policy.Values{"role": {"admin"}}},
 			Actions: []customhouse.Action{customhouse.All},
 			Comment: "accounts labelled role=admin may do everything",
 		}},

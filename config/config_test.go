@@ -108,11 +108,11 @@ log: {level: debug}
 	want.Auth.Users = map[string]config.User{"reader": reader, "other": reader}
 	want.Auth.Htpasswd = "/etc/customhouse/users"
 	want.Rules = []policy.Rule{{
-		Match:   policy.Match{Account: new(""), Type: new("repository"), Name: new("public/**"), IP: new("10.0.0.0/8")},
+		Match:   policy.Match{Account: policy.Values{""}, Type: policy.Values{"repository"}, Name: policy.Values{"public/**"}, IP: policy.Values{"10.0.0.0/8"}},
 		Actions: []customhouse.Action{customhouse.Pull},
 		Source:  "/etc/customhouse/customhouse.yml:17",
 	}, {
-		Match:   policy.Match{Labels: map[string]string{"group": "ci"}},
+		Match:   policy.Match{Labels: map[string]policy.Values{"group": {"ci"}}},
 		Effect:  policy.Deny,
 		Comment: "true",
 		Source:  "/etc/customhouse/customhouse.yml:19",

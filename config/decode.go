@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"customhouse/policy"
 )
 
 // A decoder fills a Config, a list of Questions or a Foreign file from a tree of YAML nodes and collects what is wrong.
@@ -118,6 +120,9 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
 		d.fail(at, key, "no value; leave the key out to get its default")
 	case isText(v):
 		d.scalar(n, at, key, v)
+	case v.Type() == reflect.TypeFor[policy.Values]() && n.Kind != yaml.SequenceNode:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		d.scalar(n, at, key, v.Index(0))
 	case v.Kind() == reflect.Struct:
 		d.section(n, at, key, v)
 	case v.Kind() == reflect.Map:

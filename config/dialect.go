@@ -13,5 +13,5 @@ func (c *Config) Compile(rules []policy.Rule) (*policy.Policy, error) {
 	if c.Dialect == DialectDockerAuth {
 		return policy.CompileDockerAuth(rules, policy.DockerAuthOptions{RawPlaceholders: c.CompatRawPlaceholders})
 	}
-	return policy.Compile(rules)
+	return policy.Compile(rules, policy.Options{Sets: c.Sets})
 }

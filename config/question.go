@@ -101,7 +101,7 @@ func (q Question) problems() Errors {
 	case q.Name == "":
 		p.add("name", "missing; want a name, such as catalog")
 	}
-	p.add("action", oneOf(string(q.Action), "pull", "push", "create", "update", "delete", "*"))
+	p.add("action", oneOf(string(q.Action), "pull", "list", "push", "create", "update", "mount", "tag", "referrer", "delete", "admin", "*"))
 	return Errors(p)
 }
 

@@ -49,11 +49,11 @@ func TestParseQuestionsRefuses(t *testing.T) {
 			"t.yml:1:52: [0].level: unknown key; known are account, labels, ip, repo, type, name, action, want, rule",
 		"- {account: a b, repo: A/../b, action: fetch, want: maybe, ip: 300.0.0.1}": "t.yml:1:13: [0].account: no name of an account: 1 to 255 bytes without spaces, control characters and ':'\n" +
 			"t.yml:1:24: [0].repo: no name of a repository, such as team/app\n" +
-			"t.yml:1:40: [0].action: want pull, push, create, update, delete or *\n" +
+			"t.yml:1:40: [0].action: want pull, list, push, create, update, mount, tag, referrer, delete, admin or *\n" +
 			"t.yml:1:53: [0].want: want allow or deny\n" +
 			`t.yml:1:64: [0].ip: ParseAddr("300.0.0.1"): IPv4 field has value >255`,
 		"- {action: pull, want: deny}\n- {repo: a}": "t.yml:1:3: [0].repo: missing; want the name of a repository, or type and name of something else\n" +
-			"t.yml:2:3: [1].action: want pull, push, create, update, delete or *\n" +
+			"t.yml:2:3: [1].action: want pull, list, push, create, update, mount, tag, referrer, delete, admin or *\n" +
 			"t.yml:2:3: [1].want: want allow or deny",
 		"- {repo: a, type: repository, action: pull, want: deny}": "t.yml:1:10: [0].repo: is short for type: repository and name; remove it or them",
 		"- {type: registry, action: '*', want: deny}":             "t.yml:1:3: [0].name: missing; want a name, such as catalog",

@@ -18,6 +18,7 @@ import (
 
 	"customhouse"
 	"customhouse/config"
+	"customhouse/policy"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
@@ -25,16 +26,27 @@ import (
 
 // ruleComments say in the words of a file what package policy says in those of Go.
 var ruleComments = map[string]string{
-	"customhouse/policy.Rule.Match":    "The conditions of the rule, all of which must hold. Left out, the rule matches always.",
-	"customhouse/policy.Rule.Actions":  "What is allowed, or denied: pull, push, create, update, delete or *. An allow rule must have the list, be it empty.",
-	"customhouse/policy.Rule.Effect":   "allow or deny. Left out, it is allow.",
-	"customhouse/policy.Rule.Comment":  "A remark for whoever reads the rules.",
-	"customhouse/policy.Match.Account": `A pattern for the name of the account; "" is anonymous, ** is whoever is logged in.`,
-	"customhouse/policy.Match.Type":    "A pattern for the type of the resource: repository or registry.",
-	"customhouse/policy.Match.Name":    "A pattern for the name of the resource: a repository, or the catalog of the registry.",
-	"customhouse/policy.Match.Service": "A pattern for the service that a token is asked for.",
-	"customhouse/policy.Match.IP":      "The address of the client, or a CIDR prefix of it, such as 10.0.0.0/8.",
-	"customhouse/policy.Match.Labels":  "A pattern for each of these labels of the account; one of the label's values must match.",
+	"customhouse/policy.Rule.Match":         "The conditions of the rule, all of which must hold. Left out, the rule matches always.",
+	"customhouse/policy.Rule.Actions":       "What is allowed, or denied: pull, list, push, create, update, mount, tag, referrer, delete, admin or *. An allow rule must have the list, be it empty.",
+	"customhouse/policy.Rule.Effect":        "allow or deny. Left out, it is allow.",
+	"customhouse/policy.Rule.Public":        "Whether everybody inherits what the rule allows, also whom another rule states a whole set of actions for.",
+	"customhouse/policy.Rule.When":          "An expression in CEL that must be true, beside the conditions of match.",
+	"customhouse/policy.Rule.From":          "When the rule begins to hold: a date, or a time such as 2026-12-31T18:00:00Z. Dates are in UTC.",
+	"customhouse/policy.Rule.Expires":       "When the rule ceases to hold: the date of its last day, or a time.",
+	"customhouse/policy.Rule.Message":       "What those are told whom the rule denies, in place of the reason.",
+	"customhouse/policy.Rule.Comment":       "A remark for whoever reads the rules.",
+	"customhouse/policy.Match.Account":      `Patterns for the name of the account; "" is anonymous, ** is whoever is logged in.`,
+	"customhouse/policy.Match.Method":       "Patterns for how the account was proved: the source of accounts, such as users or ldap.",
+	"customhouse/policy.Match.Labels":       "Patterns for each of these labels of the account; one of the label's values must match.",
+	"customhouse/policy.Match.Claims":       "Patterns for each of these claims of the token that proved the account; a.b is b within a.",
+	"customhouse/policy.Match.IP":           "The address of the client, or a CIDR prefix of it, such as 10.0.0.0/8.",
+	"customhouse/policy.Match.Service":      "Patterns for the service that a token is asked for.",
+	"customhouse/policy.Match.Type":         "Patterns for the type of the resource: repository or registry.",
+	"customhouse/policy.Match.Name":         "Patterns for the name of the resource: a repository, or the catalog of the registry.",
+	"customhouse/policy.Match.Tag":          `Patterns for the tag; "" is none.`,
+	"customhouse/policy.Match.Digest":       "Patterns for the digest of the manifest.",
+	"customhouse/policy.Match.MediaType":    "Patterns for the media type of the manifest.",
+	"customhouse/policy.Match.ArtifactType": `Patterns for the artifact type of the manifest; "" is none.`,
 }
 
 // generate returns the schema of Config and the comments that it was made with.
@@ -107,6 +119,10 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		}}
 	case reflect.TypeFor[config.Prefix]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9a-fA-F:.]+(/[0-9]+)?$`}
+	case reflect.TypeFor[policy.Values]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			{Type: "string"}, {Type: "array", Items: &jsonschema.Schema{Type: "string"}, MinItems: new(uint64(1))},
+		}}
 	case reflect.TypeFor[config.Decider]():
 		s := &jsonschema.Schema{Type: "string"}
 		for _, name := range config.Default().Authorize.Order {
@@ -120,7 +136,7 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		}
 		return s
 	case reflect.TypeFor[customhouse.Action]():
-		return &jsonschema.Schema{Type: "string", Enum: []any{"pull", "push", "create", "update", "delete", "*"}}
+		return &jsonschema.Schema{Type: "string", Enum: []any{"pull", "list", "push", "create", "update", "mount", "tag", "referrer", "delete", "admin", "*"}}
 	}
 	return nil
 }
@@ -342,6 +358,8 @@ func nameOf(t reflect.Type) string {
 		return "address or CIDR prefix"
 	case reflect.TypeFor[config.Source]():
 		return "source"
+	case reflect.TypeFor[policy.Values]():
+		return "text or list of text"
 	case reflect.TypeFor[config.Decider]():
 		return "decider"
 	case reflect.TypeFor[customhouse.Action]():

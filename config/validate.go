@@ -114,11 +114,16 @@ func (c *Config) checkAuth(p *problems) {
 func (c *Config) checkRules(p *problems) {
 	p.add("dialect", oneOf(c.Dialect, DialectNative, DialectDockerAuth))
 	p.check(!c.CompatRawPlaceholders || c.Dialect == DialectDockerAuth, "compat_raw_placeholders", "needs dialect: docker_auth")
+	p.check(len(c.Sets) == 0 || c.Dialect != DialectDockerAuth, "sets", "have no effect with dialect: docker_auth")
 	_, err := c.Compile(c.Rules)
 	var mistakes policy.Errors
 	errors.As(err, &mistakes)
 	for _, m := range mistakes {
-		p.add(fmt.Sprintf("rules[%d].%s", m.Rule, m.Field), m.Err.Error())
+		key := fmt.Sprintf("rules[%d].%s", m.Rule, m.Field)
+		if m.Rule < 0 {
+			key = join("sets", m.Set) + m.Field
+		}
+		p.add(key, m.Err.Error())
 	}
 }
 

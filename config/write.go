@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"customhouse/policy"
 )
 
 // YAML returns c as a customhouse.yml that Parse reads as c: what differs from Default, passwords as they are, paths as
@@ -31,6 +33,8 @@ func written(v, byDefault reflect.Value) (*yaml.Node, error) {
 	switch {
 	case v.Kind() == reflect.Pointer:
 		return written(v.Elem(), reflect.Zero(v.Type().Elem()))
+	case v.Type() == reflect.TypeFor[policy.Values]() && v.Len() == 1:
+		return scalarNode("!!str", v.Index(0).String()), nil
 	case v.Kind() == reflect.String: // a Secret too
 		return scalarNode("!!str", v.String()), nil
 	case v.Type() == reflect.TypeFor[time.Duration]():

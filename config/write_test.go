@@ -23,7 +23,7 @@ func TestYAML(t *testing.T) {
 	}}
 	full.Storage.MaxBlobSize, full.Storage.Reserve = 10<<30, config.Reserve{Percent: 0.5}
 	full.Rules = []policy.Rule{
-		{Match: policy.Match{Account: new(""), Name: new("/^(.+)@x$/"), Labels: map[string]string{"null": "<<"}}, Actions: []customhouse.Action{}},
+		{Match: policy.Match{Account: policy.Values{""}, Name: policy.Values{"/^(.+)@x$/"}, Labels: map[string]policy.Values{"null": {"<<"}}}, Actions: []customhouse.Action{}},
 		{Effect: policy.Deny, Comment: "a \"comment\"\n"},
 	}
 	nothing := config.Default()

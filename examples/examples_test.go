@@ -35,7 +35,7 @@ func TestEveryQuestion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := policy.Compile(c.Rules)
+		p, err := policy.Compile(c.Rules, policy.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestTwoUsers(t *testing.T) {
 		}
 	}
 
-	p, err := policy.Compile(c.Rules)
+	p, err := policy.Compile(c.Rules, policy.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

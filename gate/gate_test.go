@@ -109,10 +109,10 @@ type list = []customhouse.Action
 
 // rules of the houses in these tests.
 var rules = []policy.Rule{
-	{Match: policy.Match{Labels: map[string]string{"group": "admin"}}, Actions: list{"*"}, Source: "c.yml:1"},
-	{Match: policy.Match{Name: new("public/**")}, Actions: list{"pull"}, Source: "c.yml:2"},
-	{Match: policy.Match{Account: new("**"), Name: new("${account}/**")}, Actions: list{"pull", "push", "delete"}, Source: "c.yml:3"},
-	{Match: policy.Match{Labels: map[string]string{"group": "dev"}, Name: new("team/**")}, Actions: list{"pull", "create"}, Source: "c.yml:4"},
+	{Match: policy.Match{Labels: map[string]policy.Values{"group": {"admin"}}}, Actions: list{"*"}, Source: "c.yml:1"},
+	{Match: policy.Match{Name: policy.Values{"public/**"}}, Actions: list{"pull"}, Source: "c.yml:2"},
+	{Match: policy.Match{Account: policy.Values{"**"}, Name: policy.Values{"${account}/**"}}, Actions: list{"pull", "push", "delete"}, Source: "c.yml:3"},
+	{Match: policy.Match{Labels: map[string]policy.Values{"group": {"dev"}}, Name: policy.Values{"team/**"}}, Actions: list{"pull", "create"}, Source: "c.yml:4"},
 }
 
 // newHouse returns a gate with these accounts: root (an admin), alice (a dev) and bob, whose passwords are their names
@@ -128,7 +128,7 @@ func newHouse(t testing.TB, change func(*gate.Options)) *house {
 	h.accounts.set("bob", "bob-secret")
 	chain, err := authn.NewChain(authn.NewPasswords(authn.PasswordOptions{}), h.accounts)
 	must(t, err)
-	p, err := policy.Compile(rules)
+	p, err := policy.Compile(rules, policy.Options{})
 	must(t, err)
 	key, err := token.Generate(token.ES256)
 	must(t, err)
@@ -455,7 +455,7 @@ func TestS61AuthorizerOutage(t *testing.T) {
 // compile makes a policy of rules.
 func compile(t testing.TB, rules []policy.Rule) *policy.Policy {
 	t.Helper()
-	p, err := policy.Compile(rules)
+	p, err := policy.Compile(rules, policy.Options{})
 	must(t, err)
 	return p
 }

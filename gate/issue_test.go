@@ -148,9 +148,9 @@ func TestS25Services(t *testing.T) {
 	// The rules are asked for the service that the token is for, and for each of them.
 	h := newHouse(t, func(o *gate.Options) {
 		p, err := policy.Compile([]policy.Rule{
-			{Match: policy.Match{Service: &other}, Actions: []customhouse.Action{"pull"}},
+			{Match: policy.Match{Service: policy.Values{other}}, Actions: []customhouse.Action{"pull"}},
 			{Match: policy.Match{}, Actions: []customhouse.Action{"pull", "push"}},
-		})
+		}, policy.Options{})
 		must(t, err)
 		o.Policy, o.Services = authz.NewRules(p), []string{"*"}
 	})
@@ -193,10 +193,10 @@ func TestS26LeastGrant(t *testing.T) {
 			for range 1 + r.IntN(5) {
 				rule := policy.Rule{Effect: pick("allow", "allow", "deny"), Actions: list{}}
 				if r.IntN(2) == 0 {
-					rule.Match.Account = new(pick("", "bob", "alice", "**"))
+					rule.Match.Account = policy.Values{pick("", "bob", "alice", "**")}
 				}
 				if r.IntN(2) == 0 {
-					rule.Match.Name = new(pick("a", "b/*", "**", "${account}", "[ab]", "catalog"))
+					rule.Match.Name = policy.Values{pick("a", "b/*", "**", "${account}", "[ab]", "catalog")}
 				}
 				for range r.IntN(4) {
 					rule.Actions = append(rule.Actions, customhouse.Action(pick("pull", "push", "create", "update", "delete", "*")))
@@ -204,7 +204,7 @@ func TestS26LeastGrant(t *testing.T) {
 				random = append(random, rule)
 			}
 			var err error
-			p, err = policy.Compile(random)
+			p, err = policy.Compile(random, policy.Options{})
 			must(t, err)
 			if h == nil {
 				h = newHouse(t, nil)
@@ -411,9 +411,9 @@ func TestS29RefreshTokens(t *testing.T) {
 func TestVerbatim(t *testing.T) {
 	h := newHouse(t, func(o *gate.Options) {
 		p, err := policy.CompileDockerAuth([]policy.Rule{
-			{Match: policy.Match{Name: new("/^all/")}, Actions: list{"*"}},
-			{Match: policy.Match{Name: new("some")}, Actions: list{"push", "pull"}},
-			{Match: policy.Match{Name: new("none")}, Actions: list{}},
+			{Match: policy.Match{Name: policy.Values{"/^all/"}}, Actions: list{"*"}},
+			{Match: policy.Match{Name: policy.Values{"some"}}, Actions: list{"push", "pull"}},
+			{Match: policy.Match{Name: policy.Values{"none"}}, Actions: list{}},
 		}, policy.DockerAuthOptions{})
 		must(t, err)
 		o.Policy, o.Verbatim = authz.NewRules(p), true

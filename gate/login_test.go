@@ -387,9 +387,9 @@ func manyRules(b *testing.B, n int) *policy.Policy {
 	b.Helper()
 	var many []policy.Rule
 	for i := range n {
-		many = append(many, policy.Rule{Match: policy.Match{Account: new(fmt.Sprint("user", i)), Name: new(fmt.Sprintf("team%d/**", i))}, Actions: list{"pull"}})
+		many = append(many, policy.Rule{Match: policy.Match{Account: policy.Values{fmt.Sprint("user", i)}, Name: policy.Values{fmt.Sprintf("team%d/**", i)}}, Actions: list{"pull"}})
 	}
-	p, err := policy.Compile(append(many, rules...))
+	p, err := policy.Compile(append(many, rules...), policy.Options{})
 	must(b, err)
 	return p
 }

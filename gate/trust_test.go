@@ -187,7 +187,7 @@ func TestTrustReload(t *testing.T) {
 	h.rebuild(func(o *gate.Options) { o.Trust = []gate.Trust{{Trust: f.trust(t), Rules: true}} })
 	check("narrowed", customhouse.Denied)
 	h.rebuild(func(o *gate.Options) {
-		p, err := policy.Compile([]policy.Rule{{Match: policy.Match{Account: new("eve")}, Actions: list{"pull"}}})
+		p, err := policy.Compile([]policy.Rule{{Match: policy.Match{Account: policy.Values{"eve"}}, Actions: list{"pull"}}}, policy.Options{})
 		must(t, err)
 		o.Policy = authz.NewRules(p)
 	})

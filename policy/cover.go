@@ -10,41 +10,93 @@ import (
 
 // covers tells whether r matches every query that b matches.
 func (r *rule) covers(b *rule) bool {
-	if !coversPrefix(r.ip, b.ip) || !r.account.coversAccount(b.account) || len(r.labels) > len(b.labels) {
+	if !r.ip.covers(b.ip) {
 		return false
 	}
-	for _, l := range r.labels {
-		if !slices.ContainsFunc(b.labels, func(c label) bool { return c.key == l.key && l.pattern.covers(c.pattern) }) {
+	if r.facts&factTime != 0 && !(r.from.Equal(b.from) && r.expires.Equal(b.expires)) {
+		return false
+	}
+	for i := range r.conditions {
+		c := &r.conditions[i]
+		covered := slices.ContainsFunc(b.conditions, func(d condition) bool {
+			return c.subject == d.subject && c.key == d.key && c.want.covers(d.want)
+		})
+		always := (c.subject == onType || c.subject == onName || c.subject == onService) && c.want.everything()
+		if !covered && !always {
 			return false
 		}
 	}
-	return r.typ.covers(b.typ) && r.service.covers(b.service) && r.name.covers(b.name)
+	return true
+}
+
+// covers tells whether c accepts whatever b does.
+func (c *choice) covers(b *choice) bool {
+	if b.absent && !c.absent {
+		return false
+	}
+	for s := range b.literals {
+		if !c.coversPattern(plainText(s)) {
+			return false
+		}
+	}
+	for _, p := range b.patterns {
+		if !c.coversPattern(p) {
+			return false
+		}
+	}
+	for _, s := range b.sets {
+		if !slices.Contains(c.sets, s) && !c.covers(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// coversPattern tells whether c accepts every value that p matches, whatever the placeholders of both stand for.
+func (c *choice) coversPattern(p *pattern) bool {
+	if s, ok := p.literal(); ok {
+		if _, ok := c.literals[s]; ok {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.patterns, func(q *pattern) bool { return q.covers(p) }) ||
+		slices.ContainsFunc(c.sets, func(s *choice) bool { return s.coversPattern(p) })
+}
+
+// everything tells whether c accepts every value that is there.
+func (c *choice) everything() bool {
+	return slices.ContainsFunc(c.patterns, (*pattern).everything)
 }
 
 func coversPrefix(a, b netip.Prefix) bool {
 	return !a.IsValid() || b.IsValid() && a.Bits() <= b.Bits() && a.Contains(b.Addr())
 }
 
-// coversAccount is covers for accounts, where anonymous is matched by nil and by the empty pattern alone.
-func (p *pattern) coversAccount(b *pattern) bool {
-	switch {
-	case p == nil:
+// covers tells whether a contain every address that b contain.
+func (a *addresses) covers(b *addresses) bool {
+	if a == nil {
 		return true
-	case b == nil:
-		return false
-	case p.anonymous() || b.anonymous():
-		return p.anonymous() && b.anonymous()
 	}
-	return p.covers(b)
+	if b == nil {
+		return false
+	}
+	for p := range b.prefixes {
+		covered := false
+		for q := range a.prefixes {
+			covered = covered || coversPrefix(q, p)
+		}
+		if !covered {
+			return false
+		}
+	}
+	return true
 }
 
 // covers tells whether p matches every value that b matches, whatever the placeholders of both stand for.
 func (p *pattern) covers(b *pattern) bool {
 	switch {
-	case p == nil || len(p.tokens) == 1 && p.tokens[0].kind == anything:
+	case p.everything():
 		return true
-	case b == nil:
-		return false
 	case p.written == b.written:
 		return true
 	case !strings.HasPrefix(b.prefix, p.prefix):
@@ -58,6 +110,9 @@ func (p *pattern) covers(b *pattern) bool {
 	}
 	return coversAll(p.symbols(), b.symbols())
 }
+
+// everything tells whether p is **.
+func (p *pattern) everything() bool { return len(p.tokens) == 1 && p.tokens[0].kind == anything }
 
 // symbols returns p's tokens with each character of a text as a token of its own.
 func (p *pattern) symbols() []token {

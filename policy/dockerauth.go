@@ -128,7 +128,21 @@ func compileACLRule(i int, r Rule, raw bool) (aclRule, Errors) {
 			errs = append(errs, &Error{Rule: i, Source: r.Source, Field: field, Err: err})
 		}
 	}
-	written := [fieldCount]*string{accountField: r.Match.Account, typeField: r.Match.Type, nameField: r.Match.Name, serviceField: r.Match.Service}
+	m := r.Match
+	one := func(field string, values Values) *string {
+		switch {
+		case values == nil:
+			return nil
+		case len(values) != 1:
+			bad(field, errors.New("rules of docker_auth have one pattern here, not a list"))
+			return nil
+		}
+		return &values[0]
+	}
+	written := [fieldCount]*string{
+		accountField: one("match.account", m.Account), typeField: one("match.type", m.Type),
+		nameField: one("match.name", m.Name), serviceField: one("match.service", m.Service),
+	}
 	c := aclRule{actions: r.Actions, everything: len(r.Actions) == 1 && r.Actions[0] == customhouse.All}
 	c.captures = findCaptures(written)
 	compile := func(field string, s string, labels bool) *aclPattern {
@@ -144,13 +158,24 @@ func compileACLRule(i int, r Rule, raw bool) (aclRule, Errors) {
 			c.fields[f] = compile("match."+aclField(f).String(), *s, true)
 		}
 	}
-	if r.Match.IP != nil {
+	if ip := one("match.ip", m.IP); ip != nil {
 		var err error
-		c.ip, err = parseACLPrefix(*r.Match.IP)
+		c.ip, err = parseACLPrefix(*ip)
 		bad("match.ip", err)
 	}
-	for key, s := range r.Match.Labels {
-		c.labels = append(c.labels, aclLabel{key, compile("match.labels."+key, s, false)})
+	for key, values := range m.Labels {
+		if s := one("match.labels."+key, values); s != nil {
+			c.labels = append(c.labels, aclLabel{key, compile("match.labels."+key, *s, false)})
+		}
+	}
+	for field, stated := range map[string]bool{
+		"match.method": m.Method != nil, "match.claims": m.Claims != nil, "match.tag": m.Tag != nil, "match.digest": m.Digest != nil,
+		"match.mediaType": m.MediaType != nil, "match.artifactType": m.ArtifactType != nil, "public": r.Public, "when": r.When != "",
+		"from": r.From != "", "expires": r.Expires != "", "message": r.Message != "",
+	} {
+		if stated {
+			bad(field, errors.New("is not known to rules of docker_auth; it needs dialect: native"))
+		}
 	}
 	slices.SortFunc(c.labels, func(a, b aclLabel) int { return cmp.Compare(a.key, b.key) })
 	slices.SortStableFunc(errs, func(a, b *Error) int { return cmp.Compare(a.Field, b.Field) })

@@ -45,7 +45,7 @@ func (b *binding) unmet() []Condition {
 	var unmet []Condition
 	r, q := b.rule, b.query
 	add := func(key string, p *aclPattern, got ...string) {
-		unmet = append(unmet, Condition{Field: key, Want: p.written, Got: got, With: b.with(p)})
+		unmet = append(unmet, Condition{Field: key, Want: Values{p.written}, Got: got, With: b.with(p)})
 	}
 	for f, p := range r.fields {
 		value := aclField(f).of(q)
@@ -64,7 +64,7 @@ func (b *binding) unmet() []Condition {
 		}
 	}
 	if r.ip.IsValid() && !r.ip.Contains(q.Client) {
-		c := Condition{Field: "ip", Want: writtenPrefix(r.ip)}
+		c := Condition{Field: "ip", Want: Values{writtenPrefix(r.ip)}}
 		if q.Client.IsValid() {
 			c.Got = []string{q.Client.String()}
 		}

@@ -45,7 +45,7 @@ func (d dockerAuth) answer(rules []policy.Rule, actions list) string {
 
 func (d dockerAuth) matches(m policy.Match) bool {
 	values := map[string]string{"account": d.q.Identity.Account, "type": d.q.Type, "name": d.q.Name, "service": d.q.Service}
-	patterns := map[string]*string{"account": m.Account, "type": m.Type, "name": m.Name, "service": m.Service}
+	patterns := map[string]policy.Values{"account": m.Account, "type": m.Type, "name": m.Name, "service": m.Service}
 	known := map[string]string{}
 	for key, v := range values {
 		known["${"+key+"}"] = regexp.QuoteMeta(v)
@@ -57,13 +57,16 @@ func (d dockerAuth) matches(m policy.Match) bool {
 		if p == nil {
 			continue
 		}
-		for _, found := range regexp.MustCompile(`\$\{(.+?):(\d+)\}`).FindAllStringSubmatch(*p, -1) {
+		for _, found := range regexp.MustCompile(`\$\{(.+?):(\d+)\}`).FindAllStringSubmatch(p[0], -1) {
 			key := strings.ToLower(found[1][:1]) + found[1][1:]
-			of := patterns[key]
-			if of == nil || len(*of) < 3 || !strings.HasPrefix(*of, "/") || !strings.HasSuffix(*of, "/") {
+			if patterns[key] == nil {
 				continue
 			}
-			groups := regexp.MustCompile((*of)[1 : len(*of)-1]).FindStringSubmatch(values[key])
+			of := patterns[key][0]
+			if len(of) < 3 || !strings.HasPrefix(of, "/") || !strings.HasSuffix(of, "/") {
+				continue
+			}
+			groups := regexp.MustCompile(of[1 : len(of)-1]).FindStringSubmatch(values[key])
 			var n int
 			fmt.Sscan(strings.TrimLeft(found[2], "0"), &n)
 			if n > 0 && n < len(groups) {
@@ -74,19 +77,19 @@ func (d dockerAuth) matches(m policy.Match) bool {
 		}
 	}
 	for key, p := range patterns {
-		if p != nil && !d.field(*p, values[key], known) {
+		if p != nil && !d.field(p[0], values[key], known) {
 			return false
 		}
 	}
 	for key, p := range m.Labels {
-		if !slices.ContainsFunc(d.q.Identity.Labels[key], func(v string) bool { return d.text(p, v, known) }) {
+		if !slices.ContainsFunc(d.q.Identity.Labels[key], func(v string) bool { return d.text(p[0], v, known) }) {
 			return false
 		}
 	}
 	if m.IP == nil {
 		return true
 	}
-	prefix, client := *m.IP, net.ParseIP(d.q.Client.String())
+	prefix, client := m.IP[0], net.ParseIP(d.q.Client.String())
 	if ip := net.ParseIP(prefix); ip != nil {
 		return client != nil && ip.Equal(client)
 	}
@@ -266,7 +269,7 @@ func (w aclWorld) rules() []policy.Rule {
 			r.Match.IP = w.maybe(func() string { return w.pick("10.0.0.0/8", "::/0", "10.1.1.1", "::ffff:10.0.0.0/104") })
 		}
 		if w.IntN(3) == 0 {
-			r.Match.Labels = map[string]string{w.pick("p", "g"): w.pattern()}
+			r.Match.Labels = map[string]policy.Values{w.pick("p", "g"): {w.pattern()}}
 		}
 		for range w.IntN(4) {
 			r.Actions = append(r.Actions, customhouse.Action(w.pick("pull", "push", "delete", "*", "frob")))
@@ -293,7 +296,7 @@ func (w aclWorld) query(rules []policy.Rule) policy.Query {
 		for key, values := range q.Identity.Labels {
 			pairs = append(pairs, "${labels:"+key+"}", values[w.IntN(len(values))])
 		}
-		q.Name = strings.NewReplacer(pairs...).Replace(strings.Trim(*p, "/"))
+		q.Name = strings.NewReplacer(pairs...).Replace(strings.Trim(p[0], "/"))
 	}
 	return q
 }
@@ -371,7 +374,7 @@ func TestS57_DockerAuthPlaceholdersAreLiteral(t *testing.T) {
 	compiled := map[string]*policy.Policy{}
 	for pattern := range patterns {
 		var err error
-		if compiled[pattern], err = policy.CompileDockerAuth([]policy.Rule{{Match: policy.Match{Account: &account, Name: &pattern}, Actions: list{"*"}}}, policy.DockerAuthOptions{}); err != nil {
+		if compiled[pattern], err = policy.CompileDockerAuth([]policy.Rule{{Match: policy.Match{Account: policy.Values{account}, Name: policy.Values{pattern}}, Actions: list{"*"}}}, policy.DockerAuthOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -400,7 +403,7 @@ func TestS57_DockerAuthPlaceholdersAreLiteral(t *testing.T) {
 // TestS59_Combinations has labels with very many values.
 func TestS59_Combinations(t *testing.T) {
 	rules := []policy.Rule{
-		{Match: policy.Match{Name: new("${labels:a}${labels:b}${labels:c}/private")}, Actions: list{}},
+		{Match: policy.Match{Name: policy.Values{"${labels:a}${labels:b}${labels:c}/private"}}, Actions: list{}},
 		{Actions: list{"pull"}},
 	}
 	labels := map[string][]string{}
@@ -441,7 +444,7 @@ func FuzzDockerAuth(f *testing.F) {
 		f.Add(s, "/^(.+)@x$/", "a/b", "a@x", "b")
 	}
 	f.Fuzz(func(t *testing.T, name, account, value, who, label string) {
-		rules := []policy.Rule{{Match: policy.Match{Account: &account, Name: &name}, Actions: list{"pull"}}}
+		rules := []policy.Rule{{Match: policy.Match{Account: policy.Values{account}, Name: policy.Values{name}}, Actions: list{"pull"}}}
 		q := policy.Query{Name: value, Action: "pull", Identity: customhouse.Identity{Account: who, Labels: map[string][]string{"p": {label, "other"}}}}
 		for _, raw := range []bool{false, true} {
 			p, err := policy.CompileDockerAuth(rules, policy.DockerAuthOptions{RawPlaceholders: raw})
@@ -465,15 +468,15 @@ func FuzzDockerAuth(f *testing.F) {
 // BenchmarkDockerAuth is what it costs to have 1,000 rules with expressions before the one that matches.
 func BenchmarkDockerAuth(b *testing.B) {
 	kinds := map[string]func(i int) policy.Match{
-		"names": func(i int) policy.Match { return policy.Match{Name: new(fmt.Sprintf("/^team%d/.*$/", i))} },
+		"names": func(i int) policy.Match { return policy.Match{Name: policy.Values{fmt.Sprintf("/^team%d/.*$/", i)}} },
 		"accounts": func(i int) policy.Match {
-			return policy.Match{Account: new(fmt.Sprintf("/^user%d@(corp|acme)$/", i)), Name: new("/^${account}/.*$/")}
+			return policy.Match{Account: policy.Values{fmt.Sprintf("/^user%d@(corp|acme)$/", i)}, Name: policy.Values{"/^${account}/.*$/"}}
 		},
 		"globs": func(i int) policy.Match {
-			return policy.Match{Account: new(fmt.Sprintf("user%d", i)), Name: new("${account}/*")}
+			return policy.Match{Account: policy.Values{fmt.Sprintf("user%d", i)}, Name: policy.Values{"${account}/*"}}
 		},
 		"labels": func(i int) policy.Match {
-			return policy.Match{Labels: map[string]string{"group": fmt.Sprintf("/^group-%d$/", i)}}
+			return policy.Match{Labels: map[string]policy.Values{"group": {fmt.Sprintf("/^group-%d$/", i)}}}
 		},
 	}
 	q := policy.Query{
@@ -486,7 +489,7 @@ func BenchmarkDockerAuth(b *testing.B) {
 			for i := range n {
 				rules = append(rules, policy.Rule{Match: match(i), Actions: list{"pull"}})
 			}
-			rules = append(rules, policy.Rule{Match: policy.Match{Name: new("/^acc/.*$/")}, Actions: list{"pull"}})
+			rules = append(rules, policy.Rule{Match: policy.Match{Name: policy.Values{"/^acc/.*$/"}}, Actions: list{"pull"}})
 			p, err := policy.CompileDockerAuth(rules, policy.DockerAuthOptions{})
 			if err != nil {
 				b.Fatal(err)

@@ -67,7 +67,10 @@ func (v vector) rules() ([]policy.Rule, error) {
 		if e.Match == nil {
 			return nil, fmt.Errorf("no match")
 		}
-		rules = append(rules, policy.Rule{Match: policy.Match(*e.Match), Actions: e.Actions})
+		rules = append(rules, policy.Rule{Match: policy.Match{
+			Account: policy.Just(e.Match.Account), Type: policy.Just(e.Match.Type), Name: policy.Just(e.Match.Name),
+			Service: policy.Just(e.Match.Service), IP: policy.Just(e.Match.IP), Labels: policy.JustEach(e.Match.Labels),
+		}, Actions: e.Actions})
 	}
 	return rules, nil
 }
@@ -148,7 +151,7 @@ func TestDockerAuthVectors(t *testing.T) {
 // Who is logged in is written /.+/ in docker_auth's own examples: there is nothing to anchor.
 func TestDockerAuthLintsNoAnything(t *testing.T) {
 	for _, pattern := range []string{"/.+/", "/.*/", "/^team-.+/", "/.+@example\\.com$/"} {
-		p, err := policy.CompileDockerAuth([]policy.Rule{{Match: policy.Match{Account: &pattern}, Actions: []customhouse.Action{customhouse.Pull}}}, policy.DockerAuthOptions{})
+		p, err := policy.CompileDockerAuth([]policy.Rule{{Match: policy.Match{Account: policy.Values{pattern}}, Actions: []customhouse.Action{customhouse.Pull}}}, policy.DockerAuthOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"customhouse"
+	"time"
 )
 
 // Trace is how a decision came about: what each rule had to say.
@@ -21,31 +20,34 @@ type Step struct {
 	Rule    int    // index of the rule
 	Source  string // Source of the rule
 	Outcome Outcome
-	Unmet   []Condition        // with NoMatch, the conditions that do not hold
-	Helps   bool               // with NoMatch, whether the rule would have allowed the query if they held
-	Half    customhouse.Action // with Narrows, the half that is denied
+	Unmet   []Condition // with NoMatch, the conditions that do not hold; with Depends, those of which it is not known
+	Helps   bool        // with NoMatch and Depends, whether the rule would allow the query if they held
+	Part    string      // with Narrows, the parts that are denied
 }
 
 // Outcome is the effect of a rule on a query.
 type Outcome int
 
-// The outcomes of a rule. Allows, Unlisted and Denies decide.
+// The outcomes of a rule. Allows and Denies decide, and so does Unlisted unless a public rule follows.
 const (
 	NoMatch  Outcome = iota // a condition does not hold
 	Passes                  // matches, and denies other actions than the one asked about
-	Narrows                 // matches, and denies one half of push; the next rules are asked about the other
+	Silent                  // matches, is public, and allows other actions than the one asked about
+	Narrows                 // matches, and denies parts of push; the next rules are asked about the others
 	Allows                  // matches, and allows the action
-	Unlisted                // matches, and does not allow the action
+	Unlisted                // matches, and does not list the action
 	Denies                  // matches, and denies what is left of the action
+	Depends                 // may match: a condition is on what the query leaves unknown
 	NotAsked                // the decision has been made before
 )
 
-// Condition is a condition of a rule that does not hold.
+// Condition is a condition of a rule that does not hold, or of which it is not known whether it does.
 type Condition struct {
-	Field string   // such as "name" or "labels.group"
-	Want  string   // the condition, as it is written
-	Got   []string // what the query has: none where it is anonymous or without an address or the label
-	With  []string // what the placeholders of Want stand for, such as `${account} is "bob"`
+	Field   string   // such as "name" or "labels.group"
+	Want    Values   // the condition, as it is written
+	Got     []string // what the query has: none where that is absent
+	Unknown bool     // the query does not tell what it has
+	With    []string // what the placeholders of Want stand for, such as `${account} is "bob"`
 }
 
 // Explain decides q as Decide does and tells what each rule had to say about it.
@@ -54,32 +56,46 @@ func (p *Policy) Explain(q Query) Trace {
 	if p.acl != nil {
 		return p.acl.explain(&q)
 	}
-	t := Trace{Decision: noRule[0], Steps: make([]Step, len(p.rules))}
-	open := wanted(q.Action)
+	t := Trace{Steps: make([]Step, len(p.rules))}
+	want := wanted(q.Action)
+	state := state{open: want}
 	for i := range p.rules {
 		r := &p.rules[i]
-		s := Step{Rule: i, Source: r.source(), Outcome: NotAsked}
-		if open != 0 {
-			s.Unmet = r.unmet(&q)
+		s := &t.Steps[i]
+		*s = Step{Rule: i, Source: r.source(), Outcome: NotAsked}
+		if state.over() || state.open == 0 && i >= p.lastPublic || !state.asks(r) {
+			continue
 		}
-		switch lists := r.actions&open != 0; {
-		case open == 0:
-		case len(s.Unmet) > 0:
-			s.Outcome, s.Helps = NoMatch, lists && !r.deny
-		case lists && !r.deny:
-			s.Outcome, t.Decision, open = Allows, r.allowed[0], 0
-		case !r.deny:
-			s.Outcome, t.Decision, open = Unlisted, r.unlisted[0], 0
-		case !lists:
+		m := r.matches(&q)
+		before := state
+		state.hear(r, m)
+		hit := r.actions & before.open
+		if r.public {
+			hit = r.actions & (before.open | before.closed)
+		}
+		if m != yes {
+			s.Outcome, s.Unmet, s.Helps = NoMatch, r.unmet(&q), hit != 0 && !r.deny
+		}
+		denied := (before.open | before.closed) &^ (state.open | state.closed)
+		switch {
+		case m == no:
+		case m == maybe:
+			s.Outcome = Depends
+		case state.sure:
+			s.Outcome = Allows
+		case r.deny && denied != 0 && state.over():
+			s.Outcome = Denies
+		case r.deny && denied != 0:
+			s.Outcome, s.Part = Narrows, denied.String()
+		case !r.deny && !r.public && before.open != 0:
+			s.Outcome = Unlisted
+		case r.deny:
 			s.Outcome = Passes
-		case open&^r.actions == 0:
-			s.Outcome, t.Decision, open = Denies, r.denied[0], 0
 		default:
-			s.Outcome, s.Half = Narrows, customhouse.Action((open & r.actions).String())
-			open &^= r.actions
+			s.Outcome = Silent
 		}
-		t.Steps[i] = s
 	}
+	t.Decision = state.answer(want, &q)[0]
 	return t
 }
 
@@ -115,8 +131,10 @@ func (s Step) String() string {
 	switch s.Outcome {
 	case Passes:
 		return "matches, and denies other actions only"
+	case Silent:
+		return "matches, and allows everybody other actions only"
 	case Narrows:
-		return fmt.Sprintf("matches, and denies %s only", s.Half)
+		return fmt.Sprintf("matches, and denies %s only", s.Part)
 	case Allows:
 		return "decides: allowed"
 	case Unlisted:
@@ -135,17 +153,26 @@ func (s Step) String() string {
 
 // String says what is and what should be, such as `name is "a/b", want "c/*"`.
 func (c Condition) String() string {
-	got, want := "is "+quotedList(c.Got), strconv.Quote(c.Want)
+	got := "is " + quotedList(c.Got)
 	switch {
-	case len(c.Got) == 0 && c.Field == "account":
+	case c.Unknown:
+		got = "is not known yet"
+	case len(c.Got) == 0 && c.Field == onAccount.String():
 		got = "is anonymous"
-	case len(c.Got) == 0 && c.Field == "ip":
+	case len(c.Got) == 0 && (c.Field == "ip" || c.Field == "time"):
 		got = "is unknown"
 	case len(c.Got) == 0:
 		got = "is absent"
 	}
-	if c.Want == "" && c.Field == "account" {
-		want = "anonymous"
+	want := quotedList(c.Want)
+	if len(c.Want) == 1 && c.Want[0] == "" {
+		want = "none"
+		if c.Field == onAccount.String() {
+			want = "anonymous"
+		}
+	}
+	if len(c.Want) > 1 {
+		want = "one of " + want
 	}
 	if len(c.With) > 0 {
 		want += " where " + strings.Join(c.With, " and ")
@@ -166,51 +193,97 @@ func quotedList(values []string) string {
 	return strings.Join(list, ", ")
 }
 
-// unmet returns the conditions of r that do not hold for q, whose client is unmapped: none exactly if r matches q.
+// unmet returns the conditions of r that do not hold for q, whose client is unmapped, or of which that is not known: none
+// exactly if r matches q. Where one does not hold, those that are not known are left out.
 func (r *rule) unmet(q *Query) []Condition {
-	var unmet []Condition
-	add := func(field string, p *pattern, got ...string) {
-		c := Condition{Field: field, Want: p.written, Got: got}
-		for _, f := range p.facts() {
-			with := f.String() + " is absent"
-			if values := slices.Collect(f.values(q, "", "")); len(values) > 0 {
-				with = f.String() + " is " + quotedList(values)
-			}
-			if !slices.Contains(c.With, with) {
-				c.With = append(c.With, with)
-			}
-		}
-		unmet = append(unmet, c)
-	}
-	if r.account != nil && !r.account.matchAccount(q) {
-		var got []string
-		if !q.Identity.Anonymous() {
-			got = []string{q.Identity.Account}
-		}
-		add("account", r.account, got...)
-	}
-	for _, l := range r.labels {
-		if values := q.Identity.Labels[l.key]; !slices.ContainsFunc(values, func(v string) bool { return l.pattern.match(v, q) }) {
-			add("labels."+l.key, l.pattern, values...)
+	var unmet, unknown []Condition
+	for i := range r.conditions {
+		c := &r.conditions[i]
+		switch c.holds(q) {
+		case no:
+			unmet = append(unmet, c.unmet(q))
+		case maybe:
+			unknown = append(unknown, Condition{Field: c.field(), Want: c.want.written, With: c.with(q), Unknown: true})
 		}
 	}
-	for _, text := range []struct {
-		field   string
-		pattern *pattern
-		value   string
-	}{{"type", r.typ, q.Type}, {"name", r.name, q.Name}, {"service", r.service, q.Service}} {
-		if text.pattern != nil && !text.pattern.match(text.value, q) {
-			add(text.field, text.pattern, text.value)
-		}
-	}
-	if r.ip.IsValid() && !r.ip.Contains(q.Client) {
-		c := Condition{Field: "ip", Want: writtenPrefix(r.ip)}
+	if r.ip != nil && !r.ip.contain(q.Client) {
+		c := Condition{Field: "ip", Want: r.ip.written}
 		if q.Client.IsValid() {
 			c.Got = []string{q.Client.String()}
 		}
 		unmet = append(unmet, c)
 	}
-	return unmet
+	if r.facts&factTime != 0 {
+		c := Condition{Field: "time", Want: r.span()}
+		switch r.holdsAt(q.Time) {
+		case no:
+			c.Got = []string{q.Time.UTC().Format(time.RFC3339)}
+			unmet = append(unmet, c)
+		case maybe:
+			c.Unknown = true
+			unknown = append(unknown, c)
+		}
+	}
+	if len(unmet) > 0 {
+		return unmet
+	}
+	return unknown
+}
+
+// span says when r holds.
+func (r *rule) span() Values {
+	var span Values
+	if !r.from.IsZero() {
+		span = append(span, "from "+r.from.Format(time.RFC3339))
+	}
+	if !r.expires.IsZero() {
+		span = append(span, "before "+r.expires.Format(time.RFC3339))
+	}
+	return Values{strings.Join(span, " and ")}
+}
+
+// field is the key of c in a rule.
+func (c *condition) field() string {
+	if c.key != "" {
+		return c.subject.String() + "." + c.key
+	}
+	return c.subject.String()
+}
+
+// unmet says how c does not hold.
+func (c *condition) unmet(q *Query) Condition {
+	u := Condition{Field: c.field(), Want: c.want.written, With: c.with(q)}
+	switch c.subject {
+	case onLabel:
+		u.Got = q.Identity.Labels[c.key]
+	case onClaim:
+		claimed(q.Identity.Claims, c.key, func(v string) bool {
+			u.Got = append(u.Got, v)
+			return false
+		})
+	default:
+		if got := c.subject.of(q); got != "" || !c.subject.mayBeAbsent() {
+			u.Got = []string{got}
+		}
+	}
+	return u
+}
+
+// with tells what the placeholders of c stand for.
+func (c *condition) with(q *Query) []string {
+	var all []string
+	for _, p := range c.want.patterns {
+		for _, f := range p.facts() {
+			with := f.String() + " is absent"
+			if values := slices.Collect(f.values(q, "", "")); len(values) > 0 {
+				with = f.String() + " is " + quotedList(values)
+			}
+			if !slices.Contains(all, with) {
+				all = append(all, with)
+			}
+		}
+	}
+	return all
 }
 
 // writtenPrefix writes a prefix as a rule would.

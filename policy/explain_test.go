@@ -16,11 +16,11 @@ import (
 
 func TestExplain(t *testing.T) {
 	p := compile(t,
-		policy.Rule{Match: policy.Match{Name: new("prod/**")}, Effect: policy.Deny, Actions: list{"update"}},
-		policy.Rule{Match: policy.Match{Account: new("ops"), IP: new("10.0.0.0/8")}, Actions: list{"*"}},
-		policy.Rule{Match: policy.Match{Labels: map[string]string{"group": "dev"}, Name: new("${labels:group}/${account}/*")}, Actions: list{"push"}},
-		policy.Rule{Match: policy.Match{Account: new("")}, Actions: list{"pull"}},
-		policy.Rule{Match: policy.Match{Name: new("prod/*")}, Actions: list{"pull", "create"}},
+		policy.Rule{Match: policy.Match{Name: policy.Values{"prod/**"}}, Effect: policy.Deny, Actions: list{"update"}},
+		policy.Rule{Match: policy.Match{Account: policy.Values{"ops"}, IP: policy.Values{"10.0.0.0/8"}}, Actions: list{"*"}},
+		policy.Rule{Match: policy.Match{Labels: map[string]policy.Values{"group": {"dev"}}, Name: policy.Values{"${labels:group}/${account}/*"}}, Actions: list{"push"}},
+		policy.Rule{Match: policy.Match{Account: policy.Values{""}}, Actions: list{"pull"}},
+		policy.Rule{Match: policy.Match{Name: policy.Values{"prod/*"}}, Actions: list{"pull", "create"}},
 		policy.Rule{Actions: list{"*"}},
 	)
 	dev := customhouse.Identity{Account: "bob", Labels: map[string][]string{"group": {"dev", "web"}}}
@@ -79,7 +79,7 @@ func TestExplain(t *testing.T) {
 
 // A label with very many values is not spelled out.
 func TestExplainKeepsShort(t *testing.T) {
-	p := compile(t, policy.Rule{Match: policy.Match{Labels: map[string]string{"group": "dev"}}, Actions: list{"*"}})
+	p := compile(t, policy.Rule{Match: policy.Match{Labels: map[string]policy.Values{"group": {"dev"}}}, Actions: list{"*"}})
 	var groups []string
 	for i := range 500 {
 		groups = append(groups, fmt.Sprint("g", i))

@@ -15,15 +15,33 @@ func newIndex(rules []rule) index {
 	x := index{byName: map[string][]int32{}, byAccount: map[string][]int32{}}
 	for i := range rules {
 		r, n := &rules[i], int32(i)
-		if first, ok := r.name.firstComponent(); ok {
+		if first, ok := r.firstComponent(); ok {
 			x.byName[first] = append(x.byName[first], n)
-		} else if account, ok := r.account.literal(); ok {
+		} else if account, ok := r.literalAccount(); ok {
 			x.byAccount[account] = append(x.byAccount[account], n)
 		} else {
 			x.rest = append(x.rest, n)
 		}
 	}
 	return x
+}
+
+// firstComponent is that of the names that r matches, if they have it in common.
+func (r *rule) firstComponent() (string, bool) {
+	p, ok := r.on(onName).alone()
+	if !ok {
+		return "", false
+	}
+	return p.firstComponent()
+}
+
+// literalAccount is the only account that r matches, if there is one only.
+func (r *rule) literalAccount() (string, bool) {
+	p, ok := r.on(onAccount).alone()
+	if !ok {
+		return "", false
+	}
+	return p.literal()
 }
 
 // candidates merges three ascending lists into one.
@@ -36,8 +54,8 @@ func (x *index) candidates(q *Query) candidates {
 
 // coverers finds the rules that could match all that r matches: their first component, or account, is r's too.
 func (x *index) coverers(r *rule) candidates {
-	first, _ := r.name.firstComponent()
-	account, _ := r.account.literal()
+	first, _ := r.firstComponent()
+	account, _ := r.literalAccount()
 	return candidates{x.byName[first], x.byAccount[account], x.rest}
 }
 

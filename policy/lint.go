@@ -122,15 +122,30 @@ func (r *rule) repeats(b *rule) bool {
 // public says what rule i allows to everybody beyond pulling; "" if nothing.
 func (p *Policy) public(i int) string {
 	r := &p.rules[i]
-	personal := slices.ContainsFunc(r.fields(), func(f field) bool {
-		return slices.ContainsFunc(f.pattern.facts(), func(f fact) bool { return f.label != "" || f.field == "account" })
-	})
-	if r.deny || personal || r.ip.IsValid() || len(r.labels) > 0 || r.account != nil && !r.account.anonymous() {
+	if r.deny || r.ip != nil {
 		return ""
 	}
 	stranger := *r
-	stranger.account = &pattern{}
-	left, _ := p.left(i, &stranger, r.actions&^pull)
+	stranger.conditions = nil
+	for _, c := range r.conditions {
+		switch c.subject {
+		case onMethod, onLabel, onClaim:
+			return ""
+		case onAccount:
+			if !c.want.absent {
+				return ""
+			}
+			continue
+		}
+		for p := range c.want.all {
+			if slices.ContainsFunc(p.facts(), func(f fact) bool { return f.label != "" || f.field == "account" }) {
+				return ""
+			}
+		}
+		stranger.conditions = append(stranger.conditions, c)
+	}
+	stranger.conditions = append(stranger.conditions, condition{subject: onAccount, want: &choice{absent: true}})
+	left, _ := p.left(i, &stranger, r.actions&^(pull|list))
 	if left == 0 {
 		return ""
 	}
@@ -147,11 +162,17 @@ type field struct {
 
 // fields returns the conditions of r on text.
 func (r *rule) fields() []field {
-	all := []field{{"match.account", r.account}, {"match.type", r.typ}, {"match.name", r.name}, {"match.service", r.service}}
-	for _, l := range r.labels {
-		all = append(all, field{"match.labels." + l.key, l.pattern})
+	var all []field
+	for _, c := range r.conditions {
+		name := "match." + c.subject.String()
+		if c.key != "" {
+			name += "." + c.key
+		}
+		for _, p := range c.want.patterns {
+			all = append(all, field{name, p})
+		}
 	}
-	return slices.DeleteFunc(all, func(f field) bool { return f.pattern == nil })
+	return all
 }
 
 // odd says what is odd about a regular expression; "" if nothing is, or for a plain pattern. docker_auth searches for

@@ -14,8 +14,10 @@ import (
 )
 
 func TestLint(t *testing.T) {
-	name := func(s string) policy.Match { return policy.Match{Name: &s} }
-	bobs := func(s string) policy.Match { return policy.Match{Account: new("bob"), Name: &s} }
+	name := func(s string) policy.Match { return policy.Match{Name: policy.Values{s}} }
+	bobs := func(s string) policy.Match {
+		return policy.Match{Account: policy.Values{"bob"}, Name: policy.Values{s}}
+	}
 	allow := func(m policy.Match, actions ...customhouse.Action) policy.Rule {
 		return policy.Rule{Match: m, Actions: append(list{}, actions...)}
 	}
@@ -30,9 +32,9 @@ func TestLint(t *testing.T) {
 		"nothing": {nil, nil},
 		"good rules": {[]policy.Rule{
 			deny(name("prod/**"), "delete"),
-			allow(policy.Match{Account: new("ops")}, "*"),
-			allow(policy.Match{Account: new("**"), Name: new("${account}/**")}, "*"),
-			allow(policy.Match{Name: new("/team-(a|b)/.*/"), Labels: map[string]string{"group": "dev"}}, "push"),
+			allow(policy.Match{Account: policy.Values{"ops"}}, "*"),
+			allow(policy.Match{Account: policy.Values{"**"}, Name: policy.Values{"${account}/**"}}, "*"),
+			allow(policy.Match{Name: policy.Values{"/team-(a|b)/.*/"}, Labels: map[string]policy.Values{"group": {"dev"}}}, "push"),
 			allow(name("public/**"), "pull"),
 		}, nil},
 
@@ -47,29 +49,29 @@ func TestLint(t *testing.T) {
 		"half is enough":     {[]policy.Rule{deny(name("**"), "update"), allow(bobs("a"), "push")}, nil},
 		"star is an action":  {[]policy.Rule{deny(everything, "pull", "push", "delete"), allow(bobs("a"), "*")}, nil},
 		"addresses": {[]policy.Rule{
-			allow(policy.Match{IP: new("10.0.0.0/8")}, "*"), allow(policy.Match{IP: new("10.1.0.0/16"), Name: new("a")}, "pull"), allow(policy.Match{IP: new("0.0.0.0/0")}, "pull"),
+			allow(policy.Match{IP: policy.Values{"10.0.0.0/8"}}, "*"), allow(policy.Match{IP: policy.Values{"10.1.0.0/16"}, Name: policy.Values{"a"}}, "pull"), allow(policy.Match{IP: policy.Values{"0.0.0.0/0"}}, "pull"),
 		}, []string{"rule 2: never decides: rule 1 matches all that it matches"}},
 		"labels": {[]policy.Rule{
-			allow(policy.Match{Labels: map[string]string{"g": "d*"}}, "*"),
-			allow(policy.Match{Labels: map[string]string{"g": "dev", "h": "x"}}, "*"),
-			allow(policy.Match{Labels: map[string]string{"h": "x"}}, "*"),
+			allow(policy.Match{Labels: map[string]policy.Values{"g": {"d*"}}}, "*"),
+			allow(policy.Match{Labels: map[string]policy.Values{"g": {"dev"}, "h": {"x"}}}, "*"),
+			allow(policy.Match{Labels: map[string]policy.Values{"h": {"x"}}}, "*"),
 		}, []string{"rule 2: never decides: rule 1 matches all that it matches"}},
 
 		"everybody":             {[]policy.Rule{allow(name("a/**"), "pull", "push")}, []string{"rule 1: allows push to everybody, without an account: no condition on account, labels or ip stops them"}},
-		"anonymous":             {[]policy.Rule{allow(policy.Match{Account: new("")}, "*")}, []string{"rule 1: allows push, delete, * to everybody, without an account: no condition on account, labels or ip stops them"}},
-		"everybody who is left": {[]policy.Rule{allow(policy.Match{Account: new("")}, "pull"), allow(everything, "*")}, nil},
-		"everybody who may": {[]policy.Rule{deny(policy.Match{Account: new("")}, "push"), allow(everything, "*")},
-			[]string{"rule 2: allows delete, * to everybody, without an account: no condition on account, labels or ip stops them"}},
+		"anonymous":             {[]policy.Rule{allow(policy.Match{Account: policy.Values{""}}, "*")}, []string{"rule 1: allows push, delete, admin, * to everybody, without an account: no condition on account, labels or ip stops them"}},
+		"everybody who is left": {[]policy.Rule{allow(policy.Match{Account: policy.Values{""}}, "pull"), allow(everything, "*")}, nil},
+		"everybody who may": {[]policy.Rule{deny(policy.Match{Account: policy.Values{""}}, "push"), allow(everything, "*")},
+			[]string{"rule 2: allows delete, admin, * to everybody, without an account: no condition on account, labels or ip stops them"}},
 
 		"an empty list":       {[]policy.Rule{allow(bobs("a")), allow(bobs("**"), "pull")}, []string{"rule 1: actions: an empty list denies everything; if that is meant, effect: deny says so"}},
 		"a denial at the end": {[]policy.Rule{allow(bobs("a"), "pull"), deny(everything)}, []string{"rule 2: no allow rule follows, so the answer is no without this rule too"}},
 
 		"expressions": {[]policy.Rule{
-			allow(policy.Match{Account: new("/^bob/"), Name: new("/prod$/")}, "*"),
+			allow(policy.Match{Account: policy.Values{"/^bob/"}, Name: policy.Values{"/prod$/"}}, "*"),
 			allow(bobs("/prod/"), "*"),
 			allow(bobs("/^prod.*/"), "*"),
 			allow(bobs("/.*${account}_x/"), "*"),
-			allow(policy.Match{Account: new("bob"), Labels: map[string]string{"g": "/.*/"}}, "*"),
+			allow(policy.Match{Account: policy.Values{"bob"}, Labels: map[string]policy.Values{"g": {"/.*/"}}}, "*"),
 		}, []string{
 			"rule 1: match.account: begins with ^ and has no $: nothing may follow, since expressions are compared with the whole value; end it in .* if something may",
 			"rule 1: match.name: ends in $ and has no ^: nothing may stand before, since expressions are compared with the whole value; begin it with .* if something may",
@@ -110,8 +112,8 @@ func TestLintFindsCovered(t *testing.T) {
 		{"${labels:p}/${labels:p}", "${labels:p}/${labels:g}", false}, {"${account}", "bob", false}, {"/a.*/", "/ab.*/", false}, {"*b*a*", "*a*b*", false},
 	} {
 		p := compile(t,
-			policy.Rule{Match: policy.Match{Account: new("x"), Name: &tt.a}, Actions: list{"pull"}},
-			policy.Rule{Match: policy.Match{Account: new("x"), Name: &tt.b}, Actions: list{"push"}})
+			policy.Rule{Match: policy.Match{Account: policy.Values{"x"}, Name: policy.Values{tt.a}}, Actions: list{"pull"}},
+			policy.Rule{Match: policy.Match{Account: policy.Values{"x"}, Name: policy.Values{tt.b}}, Actions: list{"push"}})
 		got := slices.ContainsFunc(p.Lint(), func(f policy.Finding) bool { return strings.Contains(f.Message, "never decides") })
 		if got != tt.want {
 			t.Errorf("Lint tells %v whether %q covers %q, want %v", got, tt.a, tt.b, tt.want)

@@ -223,17 +223,6 @@ func (p *pattern) firstComponent() (string, bool) {
 	return first, ok
 }
 
-// matchAccount tells whether p matches the account of q. Anonymous is matched by the empty pattern alone.
-func (p *pattern) matchAccount(q *Query) bool {
-	if q.Identity.Anonymous() {
-		return p.anonymous()
-	}
-	return p.match(q.Identity.Account, q)
-}
-
-// anonymous tells whether p is the empty pattern.
-func (p *pattern) anonymous() bool { return p.regex == nil && len(p.tokens) == 0 }
-
 // match tells whether p matches the whole of value.
 func (p *pattern) match(value string, q *Query) bool {
 	if !strings.HasPrefix(value, p.prefix) {

@@ -1,7 +1,7 @@
 // Package policy decides who may do what. It is a pure function of rules and a query: it reads no clock, no network and
 // no file, and the same query always gets the same answer, with the rule that gave it.
 //
-//	p, err := policy.Compile(rules)
+//	p, err := policy.Compile(rules, policy.Options{})
 //	d := p.Decide(policy.Query{Identity: id, Type: "repository", Name: "acc/app", Action: customhouse.Pull})
 //
 // Explain answers the same with what every rule has to say, and Lint tells which rules are likely not what was meant.
@@ -51,7 +51,6 @@ package policy
 
 import (
 	"net/netip"
-	"strings"
 	"time"
 
 	"customhouse"
@@ -102,9 +101,11 @@ func (q *Query) unmap() {
 type Decision struct {
 	Allowed bool
 	Maybe   bool   // not allowed as asked: whether it is depends on what the query leaves unknown
-	Rule    int    // index of the rule that decided; -1 when none did
+	Open    bool   // it depends on what is unknown too whether anybody has decided at all: somebody else may be asked
+	Rule    int    // index of the rule that decided, or that it depends on; -1 when none did
 	Source  string // Source of that rule, or a word for whoever else decided; "" when nobody did
 	Reason  string // for the log, and for whoever may read the rules
+	Message string // what the rule wants those to be told whom it denies; "" is nothing
 }
 
 // Undecided tells whether nobody has decided: no rule matches, and somebody else may be asked.
@@ -118,9 +119,11 @@ var noRule = answer{{Rule: -1, Reason: "no rule matches"}}
 
 // Policy is a compiled list of rules. It is immutable and safe for concurrent use. The zero Policy denies everything.
 type Policy struct {
-	rules []rule
-	index index
-	acl   *acl // nil unless the rules are in the dialect of docker_auth
+	rules      []rule
+	index      index
+	lastPublic int  // how many rules there are up to the last public one
+	facts      Fact // what of a target, and whether the time, its rules depend on
+	acl        *acl // nil unless the rules are in the dialect of docker_auth
 }
 
 // Len returns how many rules p has.
@@ -130,6 +133,9 @@ func (p *Policy) Len() int {
 	}
 	return len(p.rules)
 }
+
+// Facts returns what of a target any rule of p asks about: nobody need find out the rest.
+func (p *Policy) Facts() Fact { return p.facts & Facts }
 
 // Decide answers q. With rules free of regular expressions it does not allocate.
 func (p *Policy) Decide(q Query) Decision {
@@ -154,88 +160,4 @@ func (p *Policy) DecideAll(q Query, actions []customhouse.Action) []Decision {
 		all[i] = p.decide(&q)[0]
 	}
 	return all
-}
-
-// decide answers q, whose client is unmapped.
-func (p *Policy) decide(q *Query) answer {
-	if p.acl != nil {
-		return p.acl.decide(q)
-	}
-	open := wanted(q.Action)
-	if open == 0 { // an action that nobody knows
-		return noRule
-	}
-	for c := p.index.candidates(q); ; {
-		i, ok := c.next()
-		if !ok {
-			return noRule
-		}
-		r := &p.rules[i]
-		if !r.matches(q) {
-			continue
-		}
-		if !r.deny {
-			if r.actions&open != 0 {
-				return r.allowed
-			}
-			return r.unlisted
-		}
-		if open &^= r.actions; open == 0 {
-			return r.denied
-		}
-	}
-}
-
-// actions is a set of actions. Push is no bit of its own: it is create and update.
-type actions uint8
-
-const (
-	pull actions = 1 << iota
-	create
-	update
-	remove
-	star
-	every = pull | create | update | remove | star
-)
-
-// String lists a as a rule would, such as "pull, push".
-func (a actions) String() string {
-	if a == every {
-		return string(customhouse.All)
-	}
-	var names []string
-	for _, name := range []customhouse.Action{customhouse.Pull, customhouse.Push, customhouse.Create, customhouse.Update, customhouse.Delete, customhouse.All} {
-		if set := wanted(name); a&set == set {
-			names = append(names, string(name))
-			a &^= set
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
-// listed returns what a rule means by an action; 0 for an unknown one.
-func listed(a customhouse.Action) actions {
-	if a == customhouse.All {
-		return every
-	}
-	return wanted(a)
-}
-
-// wanted returns the actions of which a query for a needs one; 0 for an unknown action.
-func wanted(a customhouse.Action) actions {
-	switch a {
-	case customhouse.Pull, customhouse.List:
-		return pull
-	case customhouse.Push:
-		return create | update
-	case customhouse.Create, customhouse.Mount, customhouse.PutTag, customhouse.Refer:
-		return create
-	case customhouse.Update:
-		return update
-	case customhouse.Delete:
-		return remove
-	case customhouse.All:
-		return star
-	}
-	return 0
 }

@@ -16,7 +16,7 @@ type list = []customhouse.Action
 
 func compile(t testing.TB, rules ...policy.Rule) *policy.Policy {
 	t.Helper()
-	p, err := policy.Compile(rules)
+	p, err := policy.Compile(rules, policy.Options{})
 	if err != nil {
 		t.Fatalf("Compile = %v", err)
 	}
@@ -49,7 +49,7 @@ func TestDecide(t *testing.T) {
 		{"update by push", one(policy.Match{}, "push"), bob, "a", "update", true},
 		{"update not by create", one(policy.Match{}, "create"), bob, "a", "update", false},
 		{"no push by pull", one(policy.Match{}, "pull"), bob, "a", "push", false},
-		{"empty list denies", append(one(policy.Match{Account: new("bob")}), one(policy.Match{}, "*")...), bob, "a", "pull", false},
+		{"empty list denies", append(one(policy.Match{Account: policy.Values{"bob"}}), one(policy.Match{}, "*")...), bob, "a", "pull", false},
 		{"first match wins", append(one(policy.Match{}, "pull"), one(policy.Match{}, "push")...), bob, "a", "push", false},
 		{"deny falls through", []policy.Rule{{Effect: "deny", Actions: list{"delete"}}, {Actions: list{"*"}}}, bob, "a", "pull", true},
 		{"deny decides", []policy.Rule{{Effect: "deny", Actions: list{"delete"}}, {Actions: list{"*"}}}, bob, "a", "delete", false},
@@ -59,56 +59,56 @@ func TestDecide(t *testing.T) {
 		{"deny of update without create", []policy.Rule{{Effect: "deny", Actions: list{"update"}}, {Actions: list{"update"}}}, bob, "a", "push", false},
 		{"deny of both halves", []policy.Rule{{Effect: "deny", Actions: list{"update"}}, {Effect: "deny", Actions: list{"create"}}, {Actions: list{"*"}}}, bob, "a", "push", false},
 
-		{"anonymous by the empty account", one(policy.Match{Account: new("")}, "pull"), anonymous, "a", "pull", true},
-		{"bob not by the empty account", one(policy.Match{Account: new("")}, "pull"), bob, "a", "pull", false},
-		{"anonymous not by *", one(policy.Match{Account: new("*")}, "pull"), anonymous, "a", "pull", false},
-		{"anonymous not by **", one(policy.Match{Account: new("**")}, "pull"), anonymous, "a", "pull", false},
-		{"anonymous not by regex", one(policy.Match{Account: new("/.*/")}, "pull"), anonymous, "a", "pull", false},
+		{"anonymous by the empty account", one(policy.Match{Account: policy.Values{""}}, "pull"), anonymous, "a", "pull", true},
+		{"bob not by the empty account", one(policy.Match{Account: policy.Values{""}}, "pull"), bob, "a", "pull", false},
+		{"anonymous not by *", one(policy.Match{Account: policy.Values{"*"}}, "pull"), anonymous, "a", "pull", false},
+		{"anonymous not by **", one(policy.Match{Account: policy.Values{"**"}}, "pull"), anonymous, "a", "pull", false},
+		{"anonymous not by regex", one(policy.Match{Account: policy.Values{"/.*/"}}, "pull"), anonymous, "a", "pull", false},
 		{"anonymous without condition", one(policy.Match{}, "pull"), anonymous, "a", "pull", true},
-		{"logged in by **", one(policy.Match{Account: new("**")}, "pull"), customhouse.Identity{Account: "CORP/bob"}, "a", "pull", true},
-		{"* stops at a slash", one(policy.Match{Account: new("*")}, "pull"), customhouse.Identity{Account: "CORP/bob"}, "a", "pull", false},
+		{"logged in by **", one(policy.Match{Account: policy.Values{"**"}}, "pull"), customhouse.Identity{Account: "CORP/bob"}, "a", "pull", true},
+		{"* stops at a slash", one(policy.Match{Account: policy.Values{"*"}}, "pull"), customhouse.Identity{Account: "CORP/bob"}, "a", "pull", false},
 
-		{"literal", one(policy.Match{Name: new("a/b")}, "pull"), bob, "a/b", "pull", true},
-		{"literal is whole", one(policy.Match{Name: new("a/b")}, "pull"), bob, "a/b/c", "pull", false},
-		{"* below", one(policy.Match{Name: new("a/*")}, "pull"), bob, "a/b", "pull", true},
-		{"* not two below", one(policy.Match{Name: new("a/*")}, "pull"), bob, "a/b/c", "pull", false},
-		{"** two below", one(policy.Match{Name: new("a/**")}, "pull"), bob, "a/b/c", "pull", true},
-		{"** not itself", one(policy.Match{Name: new("a/**")}, "pull"), bob, "a", "pull", false},
-		{"** within", one(policy.Match{Name: new("a/**/z")}, "pull"), bob, "a/b/c/z", "pull", true},
-		{"* between", one(policy.Match{Name: new("*-prod/*")}, "pull"), bob, "x-prod/y", "pull", true},
-		{"?", one(policy.Match{Name: new("a?c")}, "pull"), bob, "abc", "pull", true},
-		{"? no slash", one(policy.Match{Name: new("a?c")}, "pull"), bob, "a/c", "pull", false},
-		{"class", one(policy.Match{Name: new("app[0-9]")}, "pull"), bob, "app7", "pull", true},
-		{"class not", one(policy.Match{Name: new("app[^0-9]")}, "pull"), bob, "app7", "pull", false},
-		{"class no slash", one(policy.Match{Name: new("a[^b]c")}, "pull"), bob, "a/c", "pull", false},
-		{"escape", one(policy.Match{Account: new(`\*`)}, "pull"), bob, "a", "pull", false},
-		{"regex", one(policy.Match{Name: new("/team-(a|b)/.+/")}, "pull"), bob, "team-b/x", "pull", true},
-		{"regex is whole", one(policy.Match{Name: new("/prod/")}, "pull"), bob, "nonprod-x", "pull", false},
-		{"regex alternatives are whole", one(policy.Match{Name: new("/a|b/")}, "pull"), bob, "ax", "pull", false},
+		{"literal", one(policy.Match{Name: policy.Values{"a/b"}}, "pull"), bob, "a/b", "pull", true},
+		{"literal is whole", one(policy.Match{Name: policy.Values{"a/b"}}, "pull"), bob, "a/b/c", "pull", false},
+		{"* below", one(policy.Match{Name: policy.Values{"a/*"}}, "pull"), bob, "a/b", "pull", true},
+		{"* not two below", one(policy.Match{Name: policy.Values{"a/*"}}, "pull"), bob, "a/b/c", "pull", false},
+		{"** two below", one(policy.Match{Name: policy.Values{"a/**"}}, "pull"), bob, "a/b/c", "pull", true},
+		{"** not itself", one(policy.Match{Name: policy.Values{"a/**"}}, "pull"), bob, "a", "pull", false},
+		{"** within", one(policy.Match{Name: policy.Values{"a/**/z"}}, "pull"), bob, "a/b/c/z", "pull", true},
+		{"* between", one(policy.Match{Name: policy.Values{"*-prod/*"}}, "pull"), bob, "x-prod/y", "pull", true},
+		{"?", one(policy.Match{Name: policy.Values{"a?c"}}, "pull"), bob, "abc", "pull", true},
+		{"? no slash", one(policy.Match{Name: policy.Values{"a?c"}}, "pull"), bob, "a/c", "pull", false},
+		{"class", one(policy.Match{Name: policy.Values{"app[0-9]"}}, "pull"), bob, "app7", "pull", true},
+		{"class not", one(policy.Match{Name: policy.Values{"app[^0-9]"}}, "pull"), bob, "app7", "pull", false},
+		{"class no slash", one(policy.Match{Name: policy.Values{"a[^b]c"}}, "pull"), bob, "a/c", "pull", false},
+		{"escape", one(policy.Match{Account: policy.Values{`\*`}}, "pull"), bob, "a", "pull", false},
+		{"regex", one(policy.Match{Name: policy.Values{"/team-(a|b)/.+/"}}, "pull"), bob, "team-b/x", "pull", true},
+		{"regex is whole", one(policy.Match{Name: policy.Values{"/prod/"}}, "pull"), bob, "nonprod-x", "pull", false},
+		{"regex alternatives are whole", one(policy.Match{Name: policy.Values{"/a|b/"}}, "pull"), bob, "ax", "pull", false},
 
-		{"type", one(policy.Match{Type: new("registry")}, "*"), bob, "a", "pull", false},
-		{"service", one(policy.Match{Service: new("r.example")}, "*"), bob, "a", "pull", true},
-		{"ip", one(policy.Match{IP: new("192.0.2.0/24")}, "*"), bob, "a", "pull", true},
-		{"ip of others", one(policy.Match{IP: new("198.51.100.7")}, "*"), bob, "a", "pull", false},
-		{"v4 is not within v6", one(policy.Match{IP: new("::/0")}, "*"), bob, "a", "pull", false},
-		{"mapped prefix", one(policy.Match{IP: new("::ffff:192.0.2.0/120")}, "*"), bob, "a", "pull", true},
-		{"label", one(policy.Match{Labels: map[string]string{"group": "vip"}}, "*"), bob, "a", "pull", true},
-		{"labels, all of them", one(policy.Match{Labels: map[string]string{"group": "vip", "tier": "gold"}}, "*"), bob, "a", "pull", false},
-		{"label in its case", one(policy.Match{Labels: map[string]string{"group": "VIP"}}, "*"), bob, "a", "pull", false},
+		{"type", one(policy.Match{Type: policy.Values{"registry"}}, "*"), bob, "a", "pull", false},
+		{"service", one(policy.Match{Service: policy.Values{"r.example"}}, "*"), bob, "a", "pull", true},
+		{"ip", one(policy.Match{IP: policy.Values{"192.0.2.0/24"}}, "*"), bob, "a", "pull", true},
+		{"ip of others", one(policy.Match{IP: policy.Values{"198.51.100.7"}}, "*"), bob, "a", "pull", false},
+		{"v4 is not within v6", one(policy.Match{IP: policy.Values{"::/0"}}, "*"), bob, "a", "pull", false},
+		{"mapped prefix", one(policy.Match{IP: policy.Values{"::ffff:192.0.2.0/120"}}, "*"), bob, "a", "pull", true},
+		{"label", one(policy.Match{Labels: map[string]policy.Values{"group": {"vip"}}}, "*"), bob, "a", "pull", true},
+		{"labels, all of them", one(policy.Match{Labels: map[string]policy.Values{"group": {"vip"}, "tier": {"gold"}}}, "*"), bob, "a", "pull", false},
+		{"label in its case", one(policy.Match{Labels: map[string]policy.Values{"group": {"VIP"}}}, "*"), bob, "a", "pull", false},
 
-		{"own namespace", one(policy.Match{Name: new("${account}/**")}, "*"), bob, "bob/x/y", "push", true},
-		{"others' namespace", one(policy.Match{Name: new("${account}/**")}, "*"), bob, "bobby/x", "push", false},
-		{"anonymous has no namespace", one(policy.Match{Name: new("${account}*")}, "*"), anonymous, "x", "push", false},
-		{"label of several values", one(policy.Match{Name: new("${labels:p}/*")}, "*"), bob, "api/x", "push", true},
-		{"label twice has one value", one(policy.Match{Name: new("${labels:p}/${labels:p}")}, "*"), bob, "web/api", "push", false},
-		{"label twice, the same", one(policy.Match{Name: new("${labels:p}/${labels:p}")}, "*"), bob, "api/api", "push", true},
-		{"label without values", one(policy.Match{Name: new("${labels:none}**")}, "*"), bob, "x", "push", false},
-		{"label absent", one(policy.Match{Name: new("${labels:nope}/**")}, "*"), bob, "${labels:nope}/x", "push", false},
-		{"placeholder in regex", one(policy.Match{Name: new("/${account}_.*/")}, "*"), bob, "bob_x", "push", true},
-		{"placeholder in regex keeps its case", one(policy.Match{Name: new("/(?i)${account}/")}, "*"), bob, "BOB", "push", false},
-		{"placeholder in regex is one thing", one(policy.Match{Name: new("/${account}?x/")}, "*"), bob, "box", "push", false},
-		{"account by name", one(policy.Match{Account: new("${name}")}, "*"), bob, "bob", "push", true},
-		{"name in label", one(policy.Match{Labels: map[string]string{"p": "${name}"}}, "*"), bob, "web", "push", true},
+		{"own namespace", one(policy.Match{Name: policy.Values{"${account}/**"}}, "*"), bob, "bob/x/y", "push", true},
+		{"others' namespace", one(policy.Match{Name: policy.Values{"${account}/**"}}, "*"), bob, "bobby/x", "push", false},
+		{"anonymous has no namespace", one(policy.Match{Name: policy.Values{"${account}*"}}, "*"), anonymous, "x", "push", false},
+		{"label of several values", one(policy.Match{Name: policy.Values{"${labels:p}/*"}}, "*"), bob, "api/x", "push", true},
+		{"label twice has one value", one(policy.Match{Name: policy.Values{"${labels:p}/${labels:p}"}}, "*"), bob, "web/api", "push", false},
+		{"label twice, the same", one(policy.Match{Name: policy.Values{"${labels:p}/${labels:p}"}}, "*"), bob, "api/api", "push", true},
+		{"label without values", one(policy.Match{Name: policy.Values{"${labels:none}**"}}, "*"), bob, "x", "push", false},
+		{"label absent", one(policy.Match{Name: policy.Values{"${labels:nope}/**"}}, "*"), bob, "${labels:nope}/x", "push", false},
+		{"placeholder in regex", one(policy.Match{Name: policy.Values{"/${account}_.*/"}}, "*"), bob, "bob_x", "push", true},
+		{"placeholder in regex keeps its case", one(policy.Match{Name: policy.Values{"/(?i)${account}/"}}, "*"), bob, "BOB", "push", false},
+		{"placeholder in regex is one thing", one(policy.Match{Name: policy.Values{"/${account}?x/"}}, "*"), bob, "box", "push", false},
+		{"account by name", one(policy.Match{Account: policy.Values{"${name}"}}, "*"), bob, "bob", "push", true},
+		{"name in label", one(policy.Match{Labels: map[string]policy.Values{"p": {"${name}"}}}, "*"), bob, "web", "push", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := compile(t, tt.rules...)
@@ -125,8 +125,8 @@ func TestDecide(t *testing.T) {
 
 func TestDecideExplains(t *testing.T) {
 	p := compile(t,
-		policy.Rule{Match: policy.Match{Name: new("a")}, Actions: list{"pull"}, Source: "customhouse.yml:3"},
-		policy.Rule{Match: policy.Match{Name: new("b")}, Effect: policy.Deny, Actions: list{"push"}},
+		policy.Rule{Match: policy.Match{Name: policy.Values{"a"}}, Actions: list{"pull"}, Source: "customhouse.yml:3"},
+		policy.Rule{Match: policy.Match{Name: policy.Values{"b"}}, Effect: policy.Deny, Actions: list{"push"}},
 	)
 	for _, tt := range []struct {
 		repo   string
@@ -147,11 +147,11 @@ func TestDecideExplains(t *testing.T) {
 
 func TestCompileReportsEverything(t *testing.T) {
 	_, err := policy.Compile([]policy.Rule{
-		{Match: policy.Match{Account: new("a["), Name: new(""), IP: new("10.0.0.*"), Labels: map[string]string{"g": "${foo}"}}, Actions: list{"pul"}, Source: "c.yml:7"},
+		{Match: policy.Match{Account: policy.Values{"a["}, Name: policy.Values{""}, IP: policy.Values{"10.0.0.*"}, Labels: map[string]policy.Values{"g": {"${foo}"}}}, Actions: list{"pul"}, Source: "c.yml:7"},
 		{Actions: list{"pull"}},
 		{Effect: "maybe"},
-		{Match: policy.Match{Type: new("x")}},
-	})
+		{Match: policy.Match{Type: policy.Values{"x"}}},
+	}, policy.Options{})
 	var errs policy.Errors
 	if !errors.As(err, &errs) {
 		t.Fatalf("Compile = %v, want Errors", err)
@@ -179,12 +179,12 @@ func TestCompileRefusesPatterns(t *testing.T) {
 		"/a{${account}/x{1,${account}}(/", `/\p{${account}}/`, "/[[:${account}:]]/", `/\x{${account}}/`, "/(?P<${account}>x)/",
 		"${labels:a}${labels:a}${labels:b}${labels:b}", "/${account:1}.*/",
 	} {
-		if _, err := policy.Compile([]policy.Rule{{Match: policy.Match{Name: &s}, Actions: list{"pull"}}}); err == nil {
+		if _, err := policy.Compile([]policy.Rule{{Match: policy.Match{Name: policy.Values{s}}, Actions: list{"pull"}}}, policy.Options{}); err == nil {
 			t.Errorf("Compile(name %q) = nil, want an error", s)
 		}
 	}
 	for _, s := range []string{"", "10.0.0.*", "010.0.0.5", "::/0/0", "fe80::1%eth0", "::ffff:0.0.0.0/90"} {
-		if _, err := policy.Compile([]policy.Rule{{Match: policy.Match{IP: &s}, Actions: list{"pull"}}}); err == nil {
+		if _, err := policy.Compile([]policy.Rule{{Match: policy.Match{IP: policy.Values{s}}, Actions: list{"pull"}}}, policy.Options{}); err == nil {
 			t.Errorf("Compile(ip %q) = nil, want an error", s)
 		}
 	}
@@ -205,17 +205,17 @@ func benchRules(n int) []policy.Rule {
 		r := policy.Rule{Actions: list{"pull", "push"}}
 		switch i % 4 {
 		case 0:
-			r.Match = policy.Match{Account: new(fmt.Sprintf("robot%d", i)), Name: new(fmt.Sprintf("team%d/**", i))}
+			r.Match = policy.Match{Account: policy.Values{fmt.Sprintf("robot%d", i)}, Name: policy.Values{fmt.Sprintf("team%d/**", i)}}
 		case 1:
-			r.Match = policy.Match{Account: new(fmt.Sprintf("user%d", i))}
+			r.Match = policy.Match{Account: policy.Values{fmt.Sprintf("user%d", i)}}
 		case 2:
-			r.Match = policy.Match{Labels: map[string]string{"group": fmt.Sprintf("group%d", i)}, Name: new("shared/${account}/*")}
+			r.Match = policy.Match{Labels: map[string]policy.Values{"group": {fmt.Sprintf("group%d", i)}}, Name: policy.Values{"shared/${account}/*"}}
 		case 3:
-			r.Match = policy.Match{Name: new("${account}/private/**"), IP: new("10.0.0.0/8")}
+			r.Match = policy.Match{Name: policy.Values{"${account}/private/**"}, IP: policy.Values{"10.0.0.0/8"}}
 		}
 		rules = append(rules, r)
 	}
-	return append(rules, policy.Rule{Match: policy.Match{Account: new("*"), Name: new("acc/**")}, Actions: list{"pull"}})
+	return append(rules, policy.Rule{Match: policy.Match{Account: policy.Values{"*"}, Name: policy.Values{"acc/**"}}, Actions: list{"pull"}})
 }
 
 func benchQuery(i int) policy.Query {
@@ -238,7 +238,7 @@ func BenchmarkDecide(b *testing.B) {
 		})
 	}
 	b.Run("regex with placeholder", func(b *testing.B) {
-		p := compile(b, policy.Rule{Match: policy.Match{Name: new("/${account}-.*/x/")}, Actions: list{"pull"}})
+		p := compile(b, policy.Rule{Match: policy.Match{Name: policy.Values{"/${account}-.*/x/"}}, Actions: list{"pull"}})
 		q := benchQuery(0)
 		q.Name = "someone0-y/x"
 		b.ReportAllocs()

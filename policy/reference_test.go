@@ -38,17 +38,17 @@ func reference(rules []policy.Rule, q policy.Query) bool {
 }
 
 func referenceMatches(m policy.Match, q policy.Query) bool {
-	text := func(p *string, value string) bool { return p == nil || referencePattern(*p, value, q) }
-	account := m.Account == nil || *m.Account == q.Identity.Account ||
-		*m.Account != "" && q.Identity.Account != "" && referencePattern(*m.Account, q.Identity.Account, q)
+	text := func(p policy.Values, value string) bool { return p == nil || referencePattern(p[0], value, q) }
+	account := m.Account == nil || m.Account[0] == q.Identity.Account ||
+		m.Account[0] != "" && q.Identity.Account != "" && referencePattern(m.Account[0], q.Identity.Account, q)
 	if !account || !text(m.Type, q.Type) || !text(m.Name, q.Name) || !text(m.Service, q.Service) {
 		return false
 	}
-	if m.IP != nil && !netip.MustParsePrefix(*m.IP).Contains(q.Client) {
+	if m.IP != nil && !netip.MustParsePrefix(m.IP[0]).Contains(q.Client) {
 		return false
 	}
 	for k, p := range m.Labels {
-		if !slices.ContainsFunc(q.Identity.Labels[k], func(v string) bool { return referencePattern(p, v, q) }) {
+		if !slices.ContainsFunc(q.Identity.Labels[k], func(v string) bool { return referencePattern(p[0], v, q) }) {
 			return false
 		}
 	}
@@ -135,11 +135,11 @@ func (w world) pattern() string {
 	return p
 }
 
-func (w world) maybe(make func() string) *string {
+func (w world) maybe(make func() string) policy.Values {
 	if w.IntN(2) == 0 {
 		return nil
 	}
-	return new(make())
+	return policy.Values{make()}
 }
 
 func (w world) rule() policy.Rule {
@@ -147,13 +147,13 @@ func (w world) rule() policy.Rule {
 	r.Match.Name = w.maybe(w.pattern)
 	r.Match.Account = w.maybe(func() string { return w.pick("", "a", "b", "a/b", "*", "**", w.pattern()) })
 	if w.IntN(4) == 0 {
-		r.Match.Labels = map[string]string{w.pick("p", "g"): w.pattern()}
+		r.Match.Labels = map[string]policy.Values{w.pick("p", "g"): {w.pattern()}}
 	}
 	if w.IntN(6) == 0 {
-		r.Match.Type = new(w.pick("repository", "registry", "re*"))
+		r.Match.Type = policy.Values{w.pick("repository", "registry", "re*")}
 	}
 	if w.IntN(6) == 0 {
-		r.Match.IP = new(w.pick("10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"))
+		r.Match.IP = policy.Values{w.pick("10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32")}
 	}
 	for range w.IntN(4) {
 		r.Actions = append(r.Actions, w.action())
@@ -218,9 +218,9 @@ func show(rules []policy.Rule) string {
 	var b strings.Builder
 	for _, r := range rules {
 		fmt.Fprintf(&b, "\n  %q %v:", r.Effect, r.Actions)
-		for name, p := range map[string]*string{"account": r.Match.Account, "type": r.Match.Type, "name": r.Match.Name, "ip": r.Match.IP} {
+		for name, p := range map[string]policy.Values{"account": r.Match.Account, "type": r.Match.Type, "name": r.Match.Name, "ip": r.Match.IP} {
 			if p != nil {
-				fmt.Fprintf(&b, " %s %q", name, *p)
+				fmt.Fprintf(&b, " %s %q", name, p)
 			}
 		}
 		fmt.Fprintf(&b, " %q", r.Match.Labels)
@@ -245,7 +245,7 @@ func TestS57PlaceholdersAreLiteral(t *testing.T) {
 	}
 	compiled := map[string]*policy.Policy{}
 	for _, s := range patterns {
-		compiled[s] = compile(t, policy.Rule{Match: policy.Match{Name: &s}, Actions: []customhouse.Action{"*"}})
+		compiled[s] = compile(t, policy.Rule{Match: policy.Match{Name: policy.Values{s}}, Actions: []customhouse.Action{"*"}})
 	}
 	matches := 0
 	for i := range 10_000 {
@@ -312,7 +312,7 @@ func FuzzPattern(f *testing.F) {
 		f.Add(s, "a/b", "a")
 	}
 	f.Fuzz(func(t *testing.T, pattern, name, value string) {
-		p, err := policy.Compile([]policy.Rule{{Match: policy.Match{Name: &pattern}, Actions: []customhouse.Action{"pull"}}})
+		p, err := policy.Compile([]policy.Rule{{Match: policy.Match{Name: policy.Values{pattern}}, Actions: []customhouse.Action{"pull"}}}, policy.Options{})
 		if err != nil {
 			return
 		}

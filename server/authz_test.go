@@ -221,7 +221,7 @@ func TestS6_RandomPolicies(t *testing.T) {
 		}
 		target := fmt.Sprintf("to/x%d", i)
 		rules = append(rules, allow("carol", "to/**", "pull", "push"), allow("admin", "**", "*"))
-		p, err := policy.Compile(rules)
+		p, err := policy.Compile(rules, policy.Options{})
 		must(t, err)
 		st := h.state
 		st.Gate = h.gate(setup{rules: rules}, nil)

@@ -74,7 +74,7 @@ var accounts = []string{"admin", "alice", "bob", "creator", "deleter", "robot", 
 func passwordOf(account string) string { return account + "-Canary-secret" }
 
 func allow(account, name string, actions ...customhouse.Action) policy.Rule {
-	return policy.Rule{Match: policy.Match{Account: &account, Name: &name}, Actions: append([]customhouse.Action{}, actions...)}
+	return policy.Rule{Match: policy.Match{Account: policy.Values{account}, Name: policy.Values{name}}, Actions: append([]customhouse.Action{}, actions...)}
 }
 
 // usual are the rules where a test has none of its own.
@@ -89,7 +89,7 @@ func usual() []policy.Rule {
 		allow("deleter", "a/**", customhouse.Pull, customhouse.Delete),
 		allow("robot", "a/app", customhouse.Pull, customhouse.Push),
 		allow("project", "a/**", customhouse.Pull, customhouse.Push, customhouse.Delete),
-		{Match: policy.Match{Type: &repository, Name: &public}, Actions: []customhouse.Action{customhouse.Pull}},
+		{Match: policy.Match{Type: policy.Values{repository}, Name: policy.Values{public}}, Actions: []customhouse.Action{customhouse.Pull}},
 	}
 }
 
@@ -188,7 +188,7 @@ func (h *house) gate(s setup, logger *slog.Logger) *gate.Gate {
 	must(h.t, err)
 	chain, err := authn.NewChain(passwords, static)
 	must(h.t, err)
-	rules, err := policy.Compile(s.rules)
+	rules, err := policy.Compile(s.rules, policy.Options{})
 	must(h.t, err)
 	g, err := gate.New(gate.Options{
 		Chain: chain, Policy: authz.NewRules(rules), Issuer: "customhouse", Service: service, Keys: h.keys,

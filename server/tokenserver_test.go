@@ -41,8 +41,8 @@ func newAuthServer(t testing.TB, change func(*gate.Options, *server.State)) *aut
 	log := slog.New(slog.NewJSONHandler(a.log, nil))
 	nobody, bob := "", "bob"
 	policies, err := policy.CompileDockerAuth([]policy.Rule{
-		{Match: policy.Match{Account: &nobody}, Actions: []customhouse.Action{customhouse.Pull}},
-		{Match: policy.Match{Account: &bob}, Actions: []customhouse.Action{}},
+		{Match: policy.Match{Account: policy.Values{nobody}}, Actions: []customhouse.Action{customhouse.Pull}},
+		{Match: policy.Match{Account: policy.Values{bob}}, Actions: []customhouse.Action{}},
 		{Actions: []customhouse.Action{customhouse.All}},
 	}, policy.DockerAuthOptions{})
 	must(t, err)

@@ -106,8 +106,8 @@ func open(t testing.TB, at func(base string) authn.Provider, change func(*web.Op
 	must(t, err)
 	everybody, shared := "**", "shared/**"
 	rules, err := policy.Compile([]policy.Rule{{
-		Match: policy.Match{Account: &everybody, Name: &shared}, Actions: []customhouse.Action{customhouse.Pull, customhouse.Push},
-	}})
+		Match: policy.Match{Account: policy.Values{everybody}, Name: policy.Values{shared}}, Actions: []customhouse.Action{customhouse.Pull, customhouse.Push},
+	}}, policy.Options{})
 	must(t, err)
 	key, err := token.Generate(token.ES256)
 	must(t, err)

@@ -79,7 +79,7 @@ about an account has to be given by --label. Without --account the question is a
 	flags.StringVar(&q.Repo, "repo", "", "`NAME` of a repository")
 	flags.StringVar(&q.Type, "type", "", "`TYPE` of another resource, such as registry")
 	flags.StringVar(&q.Name, "name", "", "`NAME` of another resource, such as catalog")
-	flags.StringVar((*string)(&q.Action), "action", "", "`ACTION`: pull, push, create, update, delete or *")
+	flags.StringVar((*string)(&q.Action), "action", "", "`ACTION`: pull, list, push, create, update, mount, tag, referrer, delete, admin or *")
 	flags.BoolVar(&all, "all", false, "show what every rule has to say")
 	flags.BoolVar(&exitCode, "exit-code", false, "exit with 1 when the answer is no")
 	cmd.RegisterFlagCompletionFunc("action", cobra.FixedCompletions([]cobra.Completion{"pull", "push", "create", "update", "delete", "*"}, cobra.ShellCompDirectiveNoFileComp))
