@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"customhouse"
@@ -43,9 +44,19 @@ func (db *DB) PutAccount(ctx context.Context, a customhouse.Account) error {
 		return err
 	}
 	return db.writer.write(ctx, true, func(t *tx) error {
-		return t.exec(ctx, `insert into account (name, password, labels, created) values (?, ?, ?, ?)
+		did := "changed"
+		switch err := t.row(ctx, "select 1 from account where name = ?", a.Name).scan(new(int)); {
+		case errors.Is(err, customhouse.ErrNotFound):
+			did = "made"
+		case err != nil:
+			return err
+		}
+		if err := t.exec(ctx, `insert into account (name, password, labels, created) values (?, ?, ?, ?)
 			on conflict (name) do update set password = excluded.password, labels = excluded.labels`,
-			a.Name, string(a.Password), string(labels), db.now().Unix())
+			a.Name, string(a.Password), string(labels), db.now().Unix()); err != nil {
+			return err
+		}
+		return db.noteAccount(ctx, t, a.Name, "account %s %s, with labels %s", a.Name, did, labels)
 	})
 }
 
@@ -59,6 +70,9 @@ func (db *DB) DeleteAccount(ctx context.Context, name string) error {
 		if n == 0 {
 			return customhouse.ErrNotFound
 		}
-		return t.exec(ctx, "delete from refresh_token where account = ? and method = 'accounts'", name)
+		if err := t.exec(ctx, "delete from refresh_token where account = ? and method = 'accounts'", name); err != nil {
+			return err
+		}
+		return db.noteAccount(ctx, t, name, "account %s removed", name)
 	})
 }

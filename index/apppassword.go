@@ -46,7 +46,14 @@ func (db *DB) PutAppPassword(ctx context.Context, p customhouse.AppPassword, mos
 		if n >= most {
 			return customhouse.Errorf(customhouse.Denied, "there are %d passwords already; revoke one first", n)
 		}
-		return putAppPassword(ctx, t, p)
+		if err := putAppPassword(ctx, t, p); err != nil {
+			return err
+		}
+		until := "for ever"
+		if !p.Expires.IsZero() {
+			until = "until " + p.Expires.UTC().Format(time.RFC3339)
+		}
+		return db.noteAppPassword(ctx, t, p.SignIn, p.ID, "made, good "+until)
 	})
 }
 
@@ -62,8 +69,20 @@ func (db *DB) RevokeAppPassword(ctx context.Context, signIn int64, id string) er
 		if err == nil && n == 0 {
 			return customhouse.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return db.noteAppPassword(ctx, t, signIn, id, "revoked")
 	})
+}
+
+// noteAppPassword keeps that something was done to an app password.
+func (db *DB) noteAppPassword(ctx context.Context, t *tx, signIn int64, id, did string) error {
+	var account string
+	if err := t.row(ctx, "select account from sign_in where id = ?", signIn).scan(&account); err != nil {
+		return err
+	}
+	return db.noteAccount(ctx, t, account, "app password %s %s", id, did)
 }
 
 // UseAppPassword notes when a password was used. A loss of power may take it back.
