@@ -10,6 +10,7 @@ const (
 	AuditAccount    = "account"    // an account or a credential of one was made, changed or removed
 	AuditPolicy     = "policy"     // other rules hold
 	AuditKey        = "key"        // a signing key was made, has begun or ceased to sign, or was removed
+	AuditLog        = "log"        // something about the log itself: entries of it are lost
 	AuditDifference = "difference" // a shadow policy would have decided otherwise
 )
 

@@ -14,7 +14,7 @@ import (
 // into.
 type AuditPage struct {
 	First, Last  int64
-	Began, Ended time.Time // times of the first and the last entry
+	Began, Ended time.Time // the earliest and the latest time of an entry
 	Hash         string    // of the last entry
 	Filter       []byte    // what may be found in the lines
 	Lines        []byte

@@ -2,8 +2,8 @@
 create table audit_page (
 	first  integer primary key, -- number of the first entry
 	last   bigint  not null,
-	began  bigint  not null,    -- time of the first entry, Unix nanoseconds
-	ended  bigint  not null,
+	began  bigint  not null,    -- the earliest time of an entry, Unix nanoseconds
+	ended  bigint  not null,    -- the latest
 	hash   text    not null,    -- of the last entry
 	filter blob    not null,    -- what may be found in it
 	lines  blob    not null

@@ -1,0 +1,226 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"customhouse"
+	"customhouse/index"
+)
+
+// Reader finds entries in the index, while another process may write them.
+type Reader struct {
+	index  *index.DB
+	mu     sync.Mutex // of packer
+	packer *packer
+}
+
+// NewReader returns a reader of what is kept in db.
+func NewReader(db *index.DB) *Reader { return &Reader{index: db} }
+
+// Question is what entries are asked for: those for which all that it names holds. "" and zero hold for each.
+type Question struct {
+	Account  string // who did it, or whose account it was done to
+	Kind     string
+	Name     string // of the repository, or of another resource
+	Tag      string
+	Digest   string
+	Action   customhouse.Action
+	Client   string
+	Decision string
+	Denied   bool // those that were refused only
+	Allowed  bool // those that were not only
+	Since    time.Time
+	Until    time.Time
+
+	After  int64 // entries with higher numbers
+	Before int64 // entries with lower numbers; 0 is all
+	Down   bool  // the latest first
+}
+
+// matches tells whether e is asked for.
+func (q *Question) matches(e *customhouse.AuditEntry) bool {
+	is := func(want, have string) bool { return want == "" || want == have }
+	return is(q.Kind, e.Kind) && is(q.Name, e.Name) && is(q.Tag, e.Tag) && is(q.Digest, e.Digest) && is(q.Client, e.Client) &&
+		is(q.Decision, e.Decision) && (is(q.Account, e.Account) || e.Kind == customhouse.AuditAccount && q.Account == e.Name) &&
+		(q.Action == "" || slices.Contains(e.Actions, q.Action)) &&
+		!(q.Denied && e.Allowed) && !(q.Allowed && !e.Allowed) &&
+		(q.Since.IsZero() || !e.Time.Before(q.Since)) && (q.Until.IsZero() || e.Time.Before(q.Until)) &&
+		e.Number > q.After && (q.Before == 0 || e.Number < q.Before)
+}
+
+// mayBeIn tells whether a page may hold what is asked for.
+func (q *Question) mayBeIn(p *index.AuditPage) bool {
+	has := func(field, text string) bool { return text == "" || mayHold(p.Filter, keyOf(field, text)) }
+	return (q.Since.IsZero() || !p.Ended.Before(q.Since)) && (q.Until.IsZero() || p.Began.Before(q.Until)) &&
+		has("name", q.Name) && has("tag", q.Tag) && has("digest", q.Digest) && has("decision", q.Decision) && has("client", q.Client) &&
+		(has("account", q.Account) || has("name", q.Account))
+}
+
+// texts are what stands in each line that is asked for, so that the others need not be read as JSON.
+func (q *Question) texts() (texts [][]byte) {
+	for _, part := range [...]struct{ key, text string }{
+		{"kind", q.Kind}, {"name", q.Name}, {"tag", q.Tag}, {"digest", q.Digest}, {"client", q.Client}, {"decision", q.Decision},
+	} {
+		if part.text != "" {
+			texts = append(texts, appendField(nil, part.key, part.text, maxText))
+		}
+	}
+	if q.Account != "" {
+		texts = append(texts, appendText(nil, q.Account, maxText))
+	}
+	if q.Denied {
+		texts = append(texts, []byte(`,"allowed":false,`))
+	}
+	if q.Allowed {
+		texts = append(texts, []byte(`,"allowed":true,`))
+	}
+	return texts
+}
+
+// Find yields the entries that are asked for, in their order or, with Down, the latest first. Entries without a number,
+// which wait for whoever keeps the log, are the latest of all.
+func (r *Reader) Find(ctx context.Context, q Question) iter.Seq2[customhouse.AuditEntry, error] {
+	return func(yield func(customhouse.AuditEntry, error) bool) {
+		if q.Down && !r.findNotes(ctx, q, yield) {
+			return
+		}
+		texts := q.texts()
+		for line, err := range r.lines(ctx, &q) {
+			var e customhouse.AuditEntry
+			if err == nil {
+				if slices.ContainsFunc(texts, func(text []byte) bool { return !bytes.Contains(line, text) }) {
+					continue
+				}
+				err = json.Unmarshal(line, &e)
+			}
+			if err != nil {
+				yield(customhouse.AuditEntry{}, err)
+				return
+			}
+			if q.matches(&e) && !yield(e, nil) {
+				return
+			}
+		}
+		if !q.Down {
+			r.findNotes(ctx, q, yield)
+		}
+	}
+}
+
+// findNotes yields what has no number yet and tells whether to go on.
+func (r *Reader) findNotes(ctx context.Context, q Question, yield func(customhouse.AuditEntry, error) bool) bool {
+	if q.Before > 0 || q.After > 0 {
+		return true // they are no part of what has pages
+	}
+	notes, err := r.index.AuditNotes(ctx, 0, maxKept)
+	if err != nil {
+		return yield(customhouse.AuditEntry{}, err)
+	}
+	if q.Down {
+		slices.Reverse(notes)
+	}
+	q.After = -1
+	for i := range notes {
+		if q.matches(&notes[i].Entry) && !yield(notes[i].Entry, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// linesAfter yields the lines of the entries after one.
+func (r *Reader) linesAfter(ctx context.Context, number int64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for line, err := range r.lines(ctx, &Question{After: number}) {
+			if err == nil {
+				var e struct{ Number int64 }
+				if err = json.Unmarshal(line, &e); err == nil && e.Number <= number {
+					continue
+				}
+			}
+			if !yield(line, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// lines yields the lines of the pages that may hold what is asked for.
+func (r *Reader) lines(ctx context.Context, q *Question) iter.Seq2[[]byte, error] {
+	const step = 100 // pages whose filters are read at once
+	return func(yield func([]byte, error) bool) {
+		at := q.After
+		if q.Down {
+			if at = q.Before; at == 0 {
+				at = math.MaxInt64
+			}
+		}
+		for {
+			pages, err := r.index.AuditPages(ctx, at, q.Down, step)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i := range pages {
+				p := &pages[i]
+				if at = p.Last; q.Down {
+					at = p.First
+				}
+				if q.Down && p.Last <= q.After || !q.Down && q.Before > 0 && p.First >= q.Before {
+					return
+				}
+				if q.mayBeIn(p) && !r.page(ctx, p.First, q.Down, yield) {
+					return
+				}
+			}
+			if len(pages) < step {
+				return
+			}
+		}
+	}
+}
+
+// page yields the lines of one page and tells whether to go on.
+func (r *Reader) page(ctx context.Context, first int64, down bool, yield func([]byte, error) bool) bool {
+	packed, err := r.index.AuditLines(ctx, first)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		return true // it has been forgotten meanwhile
+	}
+	var text []byte
+	if err == nil {
+		text, err = r.unpack(packed)
+	}
+	if err != nil {
+		yield(nil, err)
+		return false
+	}
+	lines := slices.Collect(each(text))
+	if down {
+		slices.Reverse(lines)
+	}
+	for _, line := range lines {
+		if !yield(line, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Reader) unpack(lines []byte) (text []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.packer == nil {
+		if r.packer, err = newPacker(); err != nil {
+			return nil, err
+		}
+	}
+	return r.packer.unpack(lines)
+}

@@ -1,0 +1,169 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"customhouse"
+)
+
+// Bounds on what a client can write into the log, in bytes. A line is longer than its texts together only by its form.
+const (
+	maxText   = 1 << 10
+	maxDetail = 8 << 10
+	maxFacts  = 8 << 10 // labels, or claims
+	maxLine   = 64 << 10
+)
+
+// appendLine appends the line of e, which has its number and the hash of the entry before, seals it and gives e its hash.
+func appendLine(b []byte, e *customhouse.AuditEntry) []byte {
+	start := len(b)
+	b = appendEntry(b, e)
+	sum := sha256.Sum256(b[start:])
+	var hash [2 * sha256.Size]byte
+	hex.Encode(hash[:], sum[:])
+	e.Hash = string(hash[:])
+	b = append(b[:len(b)-1], hashField...)
+	b = append(b, hash[:]...)
+	return append(b, "\"}\n"...)
+}
+
+// hashField stands before the hash of a line. What is hashed is the line without it: the text before, and a brace.
+const hashField = `,"hash":"`
+
+// sealed are the bytes behind the text that is hashed.
+const sealed = len(hashField) + 2*sha256.Size + len(`"}`)
+
+// appendEntry appends e as JSON, without its hash. The order of the fields is that of the type.
+func appendEntry(b []byte, e *customhouse.AuditEntry) []byte {
+	b = strconv.AppendInt(append(b, `{"number":`...), e.Number, 10)
+	b = e.Time.AppendFormat(append(b, `,"time":"`...), "2006-01-02T15:04:05.999999999Z07:00")
+	b = append(b, `","kind":`...)
+	b = appendText(b, e.Kind, maxText)
+	b = appendField(b, "decision", e.Decision, maxText)
+	b = strconv.AppendBool(append(b, `,"allowed":`...), e.Allowed)
+	b = appendField(b, "account", e.Account, maxText)
+	b = appendField(b, "method", e.Method, maxText)
+	b = appendFacts(b, e)
+	b = appendField(b, "client", e.Client, maxText)
+	b = appendField(b, "service", e.Service, maxText)
+	b = appendField(b, "type", e.Type, maxText)
+	b = appendField(b, "name", e.Name, maxText)
+	if len(e.Actions) > 0 {
+		b = append(b, `,"actions":`...)
+		open := byte('[')
+		for _, a := range e.Actions {
+			b = appendText(append(b, open), string(a), maxText)
+			open = ','
+		}
+		b = append(b, ']')
+	}
+	b = appendField(b, "tag", e.Tag, maxText)
+	b = appendField(b, "digest", e.Digest, maxText)
+	b = appendField(b, "mediaType", e.MediaType, maxText)
+	b = appendField(b, "artifactType", e.ArtifactType, maxText)
+	b = appendField(b, "rule", e.Rule, maxText)
+	b = appendField(b, "reason", e.Reason, maxText)
+	b = appendField(b, "detail", e.Detail, maxDetail)
+	b = append(b, `,"previous":"`...)
+	b = append(b, e.Previous...)
+	return append(b, `"}`...)
+}
+
+func appendField(b []byte, key, text string, most int) []byte {
+	if text == "" {
+		return b
+	}
+	b = append(append(append(b, `,"`...), key...), `":`...)
+	return appendText(b, text, most)
+}
+
+// appendFacts appends labels and claims, each if it is not too much.
+func appendFacts(b []byte, e *customhouse.AuditEntry) []byte {
+	if len(e.Labels) > 0 {
+		start := len(b)
+		b = append(b, `,"labels":`...)
+		open := byte('{')
+		for _, key := range slices.Sorted(maps.Keys(e.Labels)) {
+			b = append(appendText(append(b, open), key, maxText), ":["...)
+			for i, value := range e.Labels[key] {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				b = appendText(b, value, maxText)
+			}
+			b, open = append(b, ']'), ','
+		}
+		if b = append(b, '}'); len(b)-start > maxFacts {
+			b = append(b[:start], `,"labels":{"...":["more than is kept"]}`...)
+		}
+	}
+	if len(e.Claims) > 0 {
+		claims, err := json.Marshal(e.Claims)
+		if err != nil || len(claims) > maxFacts {
+			claims = []byte(`{"...":"more than is kept"}`)
+		}
+		b = append(append(b, `,"claims":`...), claims...)
+	}
+	return b
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendText appends s as a JSON string of up to about most bytes, in which nothing controls a terminal.
+func appendText(b []byte, s string, most int) []byte {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		if c := s[i]; c < utf8.RuneSelf {
+			switch i++; {
+			case c == '"' || c == '\\':
+				b = append(b, '\\', c)
+			case c < 0x20 || c == 0x7f:
+				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			default:
+				b = append(b, c)
+			}
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b = append(b, `\ufffd`...)
+		case r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff:
+			b = append(b, '\\', 'u', hexDigits[r>>12], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+		default:
+			b = append(b, s[i:i+size]...)
+		}
+		i += size
+	}
+	return append(b, '"')
+}
+
+// ParseLine reads a line of the log and checks that it is what was sealed. The error says what is wrong with it.
+func ParseLine(line []byte) (e customhouse.AuditEntry, err error) {
+	line = bytes.TrimRight(line, "\r\n")
+	if err := json.Unmarshal(line, &e); err != nil {
+		return e, fmt.Errorf("it is no entry: %w", err)
+	}
+	at := len(line) - sealed
+	if at < 1 || !bytes.HasPrefix(line[at:], []byte(hashField)) || !bytes.HasSuffix(line, []byte(e.Hash+`"}`)) {
+		return e, errors.New("it does not end with its hash")
+	}
+	sum := sha256.Sum256(append(line[:at:at], '}'))
+	if hex.EncodeToString(sum[:]) != e.Hash {
+		return e, errors.New("it was changed: its hash is another")
+	}
+	return e, nil
+}

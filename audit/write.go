@@ -1,0 +1,224 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"customhouse"
+	"customhouse/index"
+)
+
+// How often the writer looks for what comes from elsewhere, forgets what is old, and tries again what has failed.
+const (
+	noteEvery   = time.Second
+	forgetEvery = time.Minute
+	retryEvery  = time.Second
+)
+
+// run writes what waits until the log is closed.
+func (l *Log) run() {
+	defer close(l.done)
+	notes, forget := time.NewTicker(noteEvery), time.NewTicker(forgetEvery)
+	defer notes.Stop()
+	defer forget.Stop()
+	for {
+		select {
+		case <-l.stop:
+			l.flush()
+			return
+		case <-l.wake:
+			l.gather()
+		case <-notes.C:
+		case <-forget.C:
+			l.forget()
+			continue
+		}
+		l.flush()
+	}
+}
+
+// gather waits a moment for more entries, unless there are many or somebody waits for theirs.
+func (l *Log) gather() {
+	l.mu.Lock()
+	soon := len(l.queue) >= batch || l.settings.Load().Required
+	l.mu.Unlock()
+	if soon {
+		return
+	}
+	moment := time.NewTimer(Flush)
+	defer moment.Stop()
+	select {
+	case <-moment.C:
+	case <-l.wake: // there are many now
+	case <-l.stop:
+	}
+}
+
+// flush writes what waits. What cannot be written goes on waiting, but for what somebody is told of that it was not.
+func (l *Log) flush() {
+	l.mu.Lock()
+	queue, lost := l.queue, l.lost
+	l.queue, l.lost = nil, 0
+	l.mu.Unlock()
+	entries := make([]*customhouse.AuditEntry, 0, len(queue)+1)
+	for _, w := range queue {
+		entries = append(entries, w.entry)
+	}
+	if lost > 0 {
+		entries = append(entries, &customhouse.AuditEntry{
+			Time: l.now().UTC(), Kind: customhouse.AuditLog, Detail: fmt.Sprintf("%d entries were lost while the log could not be written", lost),
+		})
+	}
+	err := l.write(context.Background(), entries)
+	var late error // what is in the index goes into the file when it can
+	if err == nil && l.file != nil && l.index != nil {
+		late = l.catchUp(context.Background())
+	}
+	for _, w := range queue {
+		if w.done != nil {
+			w.done <- err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if failing := cmp.Or(err, late); failing != nil {
+		l.writes.Errors.Add(1)
+		if l.failing == nil {
+			l.log.Error("the audit log cannot be written", "error", failing)
+		}
+		l.failing = failing
+	} else if l.failing != nil {
+		l.log.Info("the audit log can be written again")
+		l.failing = nil
+	}
+	if l.stuck = err != nil; l.stuck {
+		var again []waiting
+		for _, w := range queue {
+			if w.done == nil {
+				again = append(again, w)
+			}
+		}
+		l.queue, l.lost = append(again, l.queue...), l.lost+lost
+	} else {
+		l.writes.Written.Add(int64(len(entries)))
+	}
+	l.room.Broadcast()
+}
+
+// write numbers entries, and the notes that wait, and writes them: to the index first, which knows then where the log ends.
+func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry) error {
+	next := l.chain
+	next.page.lines, next.page.keys = next.page.lines[:len(next.page.lines):len(next.page.lines)], next.page.keys[:len(next.page.keys):len(next.page.keys)]
+	if l.index != nil {
+		notes, err := l.index.AuditNotes(ctx, l.notes, batch)
+		if err != nil {
+			return err
+		}
+		for i := range notes {
+			entries, next.notes = append(entries, &notes[i].Entry), notes[i].ID
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	var pages []index.AuditPage
+	lines := l.lines[:0]
+	for _, e := range entries {
+		e.Number, e.Previous = next.number+1, next.hash
+		start := len(lines)
+		lines = appendLine(lines, e)
+		next.number, next.hash = e.Number, e.Hash
+		if l.index == nil {
+			continue
+		}
+		next.page.add(e, lines[start:])
+		if next.page.full() {
+			pages = append(pages, l.packer.pack(&next.page))
+			next.page = page{}
+		}
+	}
+	l.lines = lines
+	if l.index != nil {
+		if next.page.n > 0 {
+			pages = append(pages, l.packer.pack(&next.page))
+		}
+		notes := next.notes
+		if notes == l.notes {
+			notes = 0
+		}
+		if err := l.index.PutAuditPages(ctx, pages, notes); err != nil {
+			return err
+		}
+	} else if err := l.file.append(lines); err != nil {
+		return err
+	} else {
+		next.filed = next.number
+	}
+	if l.index != nil && l.file != nil && next.filed == l.number { // as it is in most cases; else it catches up
+		if err := l.file.append(lines); err == nil {
+			next.filed = next.number
+		}
+	}
+	l.chain = next
+	return nil
+}
+
+// catchUp gives the file what is kept in the index and could not be written to the file.
+func (l *Log) catchUp(ctx context.Context) error {
+	if l.filed >= l.number {
+		return nil
+	}
+	var lines []byte
+	last := l.filed
+	for line, err := range l.reader.linesAfter(ctx, l.filed) {
+		if err != nil {
+			return err
+		}
+		e, err := ParseLine(line)
+		if err != nil {
+			return err
+		}
+		lines, last = append(append(lines, line...), '\n'), e.Number
+		if len(lines) > 1<<20 {
+			if err := l.file.append(lines); err != nil {
+				return err
+			}
+			lines, l.filed = lines[:0], last
+		}
+	}
+	if err := l.file.append(lines); err != nil {
+		return err
+	}
+	l.filed = l.number
+	return nil
+}
+
+// forget forgets what is older, or more, than is kept, in small steps.
+func (l *Log) forget() {
+	s := l.settings.Load()
+	if l.index == nil || s.Age <= 0 && s.Entries <= 0 {
+		return
+	}
+	var before time.Time
+	if s.Age > 0 {
+		before = l.now().Add(-s.Age)
+	} else {
+		before = time.Unix(0, 0)
+	}
+	number := int64(0)
+	if s.Entries > 0 {
+		number = max(0, l.number-s.Entries)
+	}
+	const step = 64 // pages
+	for {
+		n, err := l.index.ForgetAudit(context.Background(), before, number, step)
+		if err != nil {
+			l.log.Warn("old entries of the audit log stay", "error", err)
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
