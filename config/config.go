@@ -94,6 +94,9 @@ type Config struct {
 	// Bounds on what one account or client may use up.
 	Limits Limits `yaml:"limits"`
 
+	// What is kept to be accounted for: decisions, logins, tokens, and changes of accounts, rules and keys.
+	Audit Audit `yaml:"audit"`
+
 	// Who is told of what happens to content.
 	Notify Notify `yaml:"notify"`
 
@@ -252,6 +255,9 @@ type Limits struct {
 	// waits, except for logins that are remembered as right. Behind a proxy all clients are one: set it higher. 0 is no
 	// limit.
 	FailedLogins int `yaml:"failed_logins"`
+
+	// How many requests are answered; what is over gets 429 and when to come again. Health is always answered.
+	Requests RequestLimits `yaml:"requests"`
 }
 
 // Log is the section log.
@@ -320,6 +326,7 @@ func Default() *Config {
 			Reserve:       Reserve{Percent: 2},
 			ScrubInterval: 168 * time.Hour,
 		},
+		Audit:  Audit{Allow: 1, Rotate: Rotate{Size: 100 << 20, Files: 10}, Keep: AuditKeep{Age: 90 * 24 * time.Hour, Entries: 1_000_000}},
 		Notify: Notify{Keep: 64 << 20},
 		Limits: Limits{UploadsPerAccount: 100, UploadTTL: 24 * time.Hour, FailedLogins: 20},
 		Log:    Log{Level: "info", Format: "json", Requests: true},

@@ -120,6 +120,7 @@ func (c *Config) paths() map[string]*string {
 		"token.key":                     &c.Token.Key,
 		"token.certificate":             &c.Token.Certificate,
 		"auth.htpasswd":                 &c.Auth.Htpasswd,
+		"audit.file":                    &c.Audit.File,
 		"authorize.casbin.model":        &c.Authorize.Casbin.Model,
 		"authorize.casbin.policy":       &c.Authorize.Casbin.Policy,
 		"tls.acme.cache":                &c.TLS.ACME.Cache,
@@ -152,8 +153,8 @@ func (c *Config) paths() map[string]*string {
 	return paths
 }
 
-// folders are the keys of paths whose values are no files.
-var folders = map[string]bool{"data": true, "tls.acme.cache": true, "storage.adopt": true}
+// folders are the keys of paths whose values are no files that are read.
+var folders = map[string]bool{"data": true, "tls.acme.cache": true, "storage.adopt": true, "audit.file": true}
 
 // Files returns the files that c names, and the folders in which it looks for some. What is built from c is to be built
 // anew when one of them changes.

@@ -117,6 +117,10 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?%|[0-9]+ ?([KMGTP]iB|[kKMGTP]?B)?)$`},
 		}}
+	case reflect.TypeFor[config.Share]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			{Type: "number", Minimum: "0", Maximum: "1"}, {Type: "string", Pattern: `^(all|none|[0-9]+(\.[0-9]+)?%)$`},
+		}}
 	case reflect.TypeFor[config.Prefix]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9a-fA-F:.]+(/[0-9]+)?$`}
 	case reflect.TypeFor[policy.Values]():
@@ -354,6 +358,8 @@ func nameOf(t reflect.Type) string {
 		return "size"
 	case reflect.TypeFor[config.Reserve]():
 		return "percentage or size"
+	case reflect.TypeFor[config.Share]():
+		return "all, none or a share"
 	case reflect.TypeFor[config.Prefix]():
 		return "address or CIDR prefix"
 	case reflect.TypeFor[config.Source]():

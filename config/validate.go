@@ -37,6 +37,8 @@ func (c *Config) problems() Errors {
 	c.checkAuthorize(&p)
 	c.checkPrograms(&p)
 	c.checkRules(&p)
+	c.checkAudit(&p)
+	c.Limits.Requests.check(&p)
 	c.checkNotify(&p)
 	c.checkHealth(&p)
 	c.checkStorage(&p)
