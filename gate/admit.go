@@ -37,6 +37,8 @@ type Grant struct {
 	Rule     string // Source of the rule that decided last; "" when none was needed
 	Reason   string // of that decision, for the log
 
+	Pending *Pending // what of it is to be accounted for when the request is answered; nil for nothing
+
 	gate   *Gate
 	caller caller
 	partly bool
@@ -79,7 +81,7 @@ const (
 
 func (g *Gate) admit(ctx context.Context, cred customhouse.Credential, to door, needs []Need) (Grant, error) {
 	grant, err := g.decideAdmission(ctx, cred, to, needs)
-	if err := g.auditDecision(ctx, &cred, &grant, needs, err); err != nil {
+	if err := g.auditDecision(ctx, &cred, to, &grant, needs, err); err != nil {
 		return Grant{}, err
 	}
 	return grant, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,8 +32,9 @@ func (g *Gate) entry(kind, decision string, id *customhouse.Identity, client str
 	}
 }
 
-// auditDecision keeps how a request with needs was decided and returns the error that the caller sees.
-func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, grant *Grant, needs []Need, err error) error {
+// auditDecision keeps how a request with needs was decided and returns the error that the caller sees. What was let through
+// is kept when it is settled, unless nothing may be done that is not kept.
+func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, to door, grant *Grant, needs []Need, err error) error {
 	if _, silent := g.audit.(unaudited); silent {
 		return err
 	}
@@ -54,11 +56,44 @@ func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, 
 			e.Detail = "with " + scopesOf(needs[1:])
 		}
 	}
+	if err == nil && to == toContent && !g.auditFirst {
+		grant.Pending = &Pending{g.audit, e}
+		return nil
+	}
 	if lost := g.audit.Audit(ctx, e); lost != nil && err == nil {
 		return g.unaccounted(grant.ID, grant.Identity, lost)
 	}
 	return err
 }
+
+// Pending is the entry of a request that was let through, until it is known what came of it.
+type Pending struct {
+	audit Auditor
+	entry *customhouse.AuditEntry
+}
+
+// Settle keeps the entry, with what content the request was about and what was answered. An err that is a *Refusal makes
+// it one of a request that was refused after all. It is called once, before the client sees the answer.
+func (p *Pending) Settle(ctx context.Context, digest, mediaType string, status int, err error) {
+	e := p.entry
+	if e.Digest == "" {
+		e.Digest = digest
+	}
+	if e.MediaType == "" && digest != "" {
+		e.MediaType = mediaType
+	}
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		e.Allowed, e.Rule, e.Reason = false, refusal.Rule, refusal.Reason
+	case status >= firstFailure:
+		e.Detail = strings.TrimPrefix(e.Detail+"; answered "+strconv.Itoa(status), "; ")
+	}
+	_ = p.audit.Audit(ctx, e) // an error is for who keeps entries first
+}
+
+// firstFailure is the first status that says that a request had no effect.
+const firstFailure = 400
 
 // auditLogin keeps how a login as account went, by which err tells.
 func (g *Gate) auditLogin(ctx context.Context, method, account string, id *customhouse.Identity, client string, err error) error {

@@ -54,15 +54,21 @@ func TestS78_EveryDecisionIsAccountedFor(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
 	}
-	h.Admit(t.Context(), own("alice"), repo("team/a", "pull"))
+	admit := func(cred customhouse.Credential, needs ...gate.Need) {
+		t.Helper()
+		if grant, err := h.Admit(t.Context(), cred, needs...); err == nil {
+			grant.Pending.Settle(t.Context(), "", "", 200, nil)
+		}
+	}
+	admit(own("alice"), repo("team/a", "pull"))
 	want("a password that was not known", "login allow alice accounts 192.0.2.7 ", "decision allow alice accounts 192.0.2.7 repository:team/a:[pull] c.yml:4")
-	h.Admit(t.Context(), own("alice"), repo("team/a", "delete"))
+	admit(own("alice"), repo("team/a", "delete"))
 	want("one that is remembered", "decision deny alice accounts 192.0.2.7 repository:team/a:[delete] c.yml:4")
-	h.Admit(t.Context(), nobody, repo("team/a", "pull"))
+	admit(nobody, repo("team/a", "pull"))
 	want("a stranger", "decision deny   192.0.2.7 repository:team/a:[pull] ")
-	h.Admit(t.Context(), basic("alice", "guess-Canary-1"), repo("team/a", "pull"))
+	admit(basic("alice", "guess-Canary-1"), repo("team/a", "pull"))
 	want("a wrong password", "login deny alice password 192.0.2.7 ", "decision deny   192.0.2.7 repository:team/a:[pull] ")
-	h.Admit(t.Context(), bearer(gate.Token{Token: "eyJ-Canary-2"}), repo("team/a", "pull"))
+	admit(bearer(gate.Token{Token: "eyJ-Canary-2"}), repo("team/a", "pull"))
 	want("a forged token", "decision deny   192.0.2.7 repository:team/a:[pull] ")
 
 	text := h.issue(own("bob"), "repository:bob/a:pull")
@@ -71,10 +77,23 @@ func TestS78_EveryDecisionIsAccountedFor(t *testing.T) {
 	if !strings.HasPrefix(entry.Detail, "token ") || !strings.HasSuffix(entry.Detail, " for repository:bob/a:pull") || entry.Service != service {
 		t.Errorf("token entry = %+v", entry)
 	}
-	h.Admit(t.Context(), bearer(text), repo("bob/a", "pull"), repo("public/b", "pull"))
+	admit(bearer(text), repo("bob/a", "pull"), repo("public/b", "pull"))
 	if e := book.entries[0]; e.Detail != "with repository:public/b:pull" || e.Decision == "" || e.Time.IsZero() {
 		t.Errorf("entry of two needs = %+v", e)
 	}
+	book.take()
+	grant, err := h.Admit(t.Context(), own("alice"), repo("team/a", "pull"))
+	must(t, err)
+	grant.Pending.Settle(t.Context(), "sha256:abc", "text/plain", 404, nil)
+	if e := book.entries[0]; !e.Allowed || e.Digest != "sha256:abc" || e.MediaType != "text/plain" || e.Detail != "answered 404" {
+		t.Errorf("entry of what was answered = %+v", e)
+	}
+	book.take()
+	grant, err = h.Admit(t.Context(), own("alice"), repo("team/a", "pull"))
+	must(t, err)
+	grant.Pending.Settle(t.Context(), "", "", 403, &gate.Refusal{Rule: "c.yml:9", Reason: "no", Err: customhouse.Errorf(customhouse.Denied, "no")})
+	want("what was refused after all", "decision deny alice accounts 192.0.2.7 repository:team/a:[pull] c.yml:9")
+	admit(own("alice"), repo("team/a", "pull"))
 	all, err := json.Marshal(book.entries)
 	must(t, err)
 	if strings.Contains(string(all), "Canary") || strings.Contains(string(all), string(text.Token)) || strings.Contains(string(all), "-secret") {
@@ -85,7 +104,7 @@ func TestS78_EveryDecisionIsAccountedFor(t *testing.T) {
 // Where nothing may be done that is not kept, nothing is.
 func TestAuditRequired(t *testing.T) {
 	book := &notebook{}
-	h := newHouse(t, func(o *gate.Options) { o.Audit = book })
+	h := newHouse(t, func(o *gate.Options) { o.Audit, o.AuditFirst = book, true })
 	cred := bearer(h.issue(own("bob"), "repository:bob/a:pull"))
 	book.err = errors.New("disk is full")
 	var refusal *gate.Refusal

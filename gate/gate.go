@@ -73,7 +73,8 @@ type Options struct {
 	LoginTTL    time.Duration        // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
 	Limits      Limits
 
-	Audit Auditor // is told of every decision, login and token; nil is silent
+	Audit      Auditor // is told of every decision, login and token; nil is silent
+	AuditFirst bool    // of a request that is let through before it is served, with less of what it is about
 
 	Log *slog.Logger     // told what is no answer to anybody; nil is silent
 	Now func() time.Time // nil is time.Now
@@ -134,6 +135,7 @@ type Gate struct {
 	noAnonymous bool
 	allowBasic  bool
 	audit       Auditor
+	auditFirst  bool
 	log         *slog.Logger
 	now         func() time.Time
 
@@ -147,7 +149,7 @@ func New(o Options) (*Gate, error) {
 	g := &Gate{
 		anonymous: o.Anonymous, inFull: o.AnswerInFull,
 		off: o.Off, chain: o.Chain, policy: o.Policy, verbatim: o.Verbatim, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
-		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, audit: o.Audit, log: o.Log, now: o.Now,
+		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, audit: o.Audit, auditFirst: o.AuditFirst, log: o.Log, now: o.Now,
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)

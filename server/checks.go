@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -39,14 +38,20 @@ type failure struct {
 
 // NewChecks returns checks that have not run yet: they count as passed.
 func NewChecks(checks []Check) *Checks {
-	c := &Checks{checks: slices.Clone(checks), failed: map[string]failure{}}
-	for i := range c.checks {
-		if c.checks[i].Every <= 0 {
-			c.checks[i].Every = 10 * time.Second
-		}
-		c.checks[i].Threshold = max(c.checks[i].Threshold, 1)
+	c := &Checks{failed: map[string]failure{}}
+	for _, check := range checks {
+		c.Add(check)
 	}
 	return c
+}
+
+// Add adds a check, before Run.
+func (c *Checks) Add(check Check) {
+	if check.Every <= 0 {
+		check.Every = 10 * time.Second
+	}
+	check.Threshold = max(check.Threshold, 1)
+	c.checks = append(c.checks, check)
 }
 
 // Run probes until ctx ends.

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"customhouse"
 )
 
 // Metrics counts requests by family, method and status, under the names that distribution has for them, so that its
@@ -18,7 +20,12 @@ type Metrics struct {
 	inFlight prometheus.Gauge
 	seconds  [opCount]prometheus.Observer
 	sent     prometheus.Counter
-	codes    [600]string // statuses as text, so that counting does not allocate
+
+	decisions map[string]prometheus.Counter // by outcome
+	logins    *prometheus.CounterVec
+	tokens    prometheus.Counter
+
+	codes [600]string // statuses as text, so that counting does not allocate
 }
 
 // NewMetrics returns metrics that count from zero; version is what the build is called.
@@ -45,11 +52,22 @@ func NewMetrics(version string) *Metrics {
 	for code := range m.codes {
 		m.codes[code] = strconv.Itoa(code)
 	}
+	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "customhouse_decisions_total", Help: "Requests that the gate has let through or refused, by outcome.",
+	}, []string{"outcome"})
+	m.logins = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "customhouse_logins_total", Help: "Logins that a source of accounts was asked about, by method and outcome.",
+	}, []string{"method", "outcome"})
+	m.tokens = prometheus.NewCounter(prometheus.CounterOpts{Name: "customhouse_tokens_total", Help: "Tokens issued."})
+	m.decisions = map[string]prometheus.Counter{}
+	for _, outcome := range outcomes {
+		m.decisions[outcome] = decisions.WithLabelValues(outcome)
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "customhouse_build_info", Help: "1, with the version of the program.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.inFlight, m.sent, seconds, build,
+	m.registry.MustRegister(m.requests, m.inFlight, m.sent, seconds, build, decisions, m.logins, m.tokens,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -58,6 +76,25 @@ func NewMetrics(version string) *Metrics {
 func (m *Metrics) Gauge(name, help string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 }
+
+// Counter adds a number that only grows, and is asked for whenever somebody reads the metrics.
+func (m *Metrics) Counter(name, help string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+}
+
+// Decided counts a decision, a login or a token of the gate.
+func (m *Metrics) Decided(e *customhouse.AuditEntry) {
+	switch outcome := outcomes[e.Allowed]; e.Kind {
+	case customhouse.AuditDecision:
+		m.decisions[outcome].Inc()
+	case customhouse.AuditLogin:
+		m.logins.WithLabelValues(e.Method, outcome).Inc() // methods are names of ours
+	case customhouse.AuditToken:
+		m.tokens.Inc()
+	}
+}
+
+var outcomes = map[bool]string{true: "allowed", false: "denied"}
 
 // Handler answers with the metrics in the format of Prometheus.
 func (m *Metrics) Handler() http.Handler {

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"time"
 
 	"customhouse"
+	"customhouse/gate"
 )
 
 // Deadlines go by progress, not by total time: a slow link works, a stalled one does not hold a connection.
@@ -37,6 +39,7 @@ type response struct {
 	account string
 	rule    string
 	reason  string
+	pending *gate.Pending // what is to be accounted for; nil for nothing, and when it has been
 }
 
 // decision remembers what the gate has said, and tells the client by which id it can be found.
@@ -54,8 +57,25 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	w.settle()
 	w.extend(firstChunk)
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// settle accounts for what is answered.
+func (w *response) settle() {
+	if w.pending == nil {
+		return
+	}
+	var digest, mediaType string
+	if d := w.Header()["Docker-Content-Digest"]; len(d) > 0 {
+		digest = d[0]
+		if t := w.Header()["Content-Type"]; len(t) > 0 {
+			mediaType = t[0]
+		}
+	}
+	w.pending.Settle(context.Background(), digest, mediaType, w.status, w.err) // the client may have gone meanwhile
+	w.pending = nil
 }
 
 // extend gives the client time for one more chunk.

@@ -236,6 +236,7 @@ func (st *state) distribution(w *response, r *http.Request) error {
 		return err
 	}
 	w.decision(grant.ID, grant.Identity, grant.Rule, grant.Reason)
+	w.pending = grant.Pending
 	w.Header()["Vary"] = vary
 	if st.ReadOnly && routes[q.op].writes {
 		return errMethod{customhouse.Errorf(customhouse.Unsupported, "this registry is read-only at present"), []string{"GET", "HEAD"}}

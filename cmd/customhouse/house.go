@@ -54,6 +54,7 @@ type house struct {
 	refused   atomic.Bool                // whether the last configuration that was read was not taken
 	hup       chan os.Signal
 	newlyMade customhouse.Secret
+	announced *announced // nil before the first configuration holds
 }
 
 // serve runs a server until ctx ends. level is where a reload puts that of the log, nil if the configuration has no say.
@@ -89,9 +90,15 @@ func (h *house) open(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	h.tls.Store(tls)
+	if err := h.openAudit(ctx, c); err != nil {
+		return err
+	}
 	h.measure()
 	state, err := h.parts.build(c)
 	if err != nil {
+		return err
+	}
+	if err := h.account(ctx, c, &state); err != nil {
 		return err
 	}
 	if h.server, err = server.New(state, h.log); err != nil || !h.role.registry {
@@ -138,6 +145,9 @@ func (h *house) close() error {
 	}
 	if h.parts.base != nil {
 		h.parts.base.Close()
+	}
+	if h.parts.audit != nil {
+		errs = append(errs, h.parts.audit.Close())
 	}
 	if h.index != nil {
 		errs = append(errs, h.index.Close())

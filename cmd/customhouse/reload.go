@@ -100,7 +100,7 @@ func (h *house) apply(ctx context.Context, old *config.Config) (*config.Config, 
 	}
 	wanted := *c
 	c.HTTP.Debug, c.HTTP.Metrics, c.HTTP.HTTP2, c.HTTP.H2C = old.HTTP.Debug, old.HTTP.Metrics, old.HTTP.HTTP2, old.HTTP.H2C
-	c.Health, c.Storage.Adopt = old.Health, old.Storage.Adopt
+	c.Health, c.Storage.Adopt, c.Audit.File, c.Audit.Rotate = old.Health, old.Storage.Adopt, old.Audit.File, old.Audit.Rotate
 	c.Listen, c.Data, c.Drain, c.Log.Format, c.Storage.Reserve = old.Listen, old.Data, old.Drain, old.Log.Format, old.Storage.Reserve
 	if c.TLS.Enabled() != old.TLS.Enabled() {
 		c.TLS, tls = old.TLS, h.tls.Load()
@@ -114,6 +114,9 @@ func (h *house) apply(ctx context.Context, old *config.Config) (*config.Config, 
 	}
 	h.tls.Store(tls)
 	h.server.Swap(state)
+	if err := h.account(ctx, c, &state); err != nil {
+		h.log.Error("what holds now is not in the audit log", "error", err)
+	}
 	if h.level != nil {
 		h.level.Set(c.Log.Threshold())
 		if err := h.tell(ctx, c); err != nil {
@@ -122,9 +125,9 @@ func (h *house) apply(ctx context.Context, old *config.Config) (*config.Config, 
 	}
 	if wanted.Listen != c.Listen || wanted.Data != c.Data || wanted.TLS.Enabled() != c.TLS.Enabled() || wanted.Drain != c.Drain ||
 		wanted.Log.Format != c.Log.Format || wanted.Storage.Reserve != c.Storage.Reserve ||
-		wanted.Storage.Adopt != c.Storage.Adopt ||
+		wanted.Storage.Adopt != c.Storage.Adopt || wanted.Audit.File != c.Audit.File || wanted.Audit.Rotate != c.Audit.Rotate ||
 		!reflect.DeepEqual(wanted.HTTP, c.HTTP) || !reflect.DeepEqual(wanted.Health, c.Health) {
-		h.log.Warn("listen, data, drain, http2, h2c, debug, metrics, health, tls on or off, log.format, storage.reserve and storage.adopt change with a restart only")
+		h.log.Warn("listen, data, drain, http2, h2c, debug, metrics, health, tls on or off, log.format, storage.reserve, storage.adopt, audit.file and audit.rotate change with a restart only")
 	}
 	return c, nil
 }

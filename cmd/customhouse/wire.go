@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"customhouse"
+	"customhouse/audit"
 	"customhouse/authn"
 	"customhouse/config"
 	"customhouse/gate"
@@ -33,7 +34,8 @@ type parts struct {
 	metrics   *server.Metrics
 	checks    *server.Checks
 	backends  *backends
-	ends      *ends // of what is being built
+	ends      *ends      // of what is being built
+	audit     *audit.Log // nil where nothing is kept
 
 	replicator *replicator
 	told       *atomic.Pointer[telling] // nil while nobody is told of events
@@ -134,7 +136,7 @@ func (e *ends) end() {
 // gate builds the gate of a configuration. What the last one had verified is carried over.
 func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	if c.Auth.Off {
-		return gate.New(gate.Options{Off: true, Log: p.log})
+		return gate.New(gate.Options{Off: true, Audit: auditor{p.metrics, p.audit}, AuditFirst: c.Audit.Required, Log: p.log})
 	}
 	chain, err := p.chain(c)
 	if err != nil {
@@ -167,7 +169,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
-		Log:    p.log, Previous: previous,
+		Audit:  auditor{p.metrics, p.audit}, AuditFirst: c.Audit.Required, Log: p.log, Previous: previous,
 	})
 }
 
