@@ -35,7 +35,7 @@ var graph = map[string][]string{
 	"customhouse/compat":          {"config", "policy"},
 	"customhouse/web":             {"authn"},
 	"customhouse/server":          {"registry", "gate", "audit"},
-	"customhouse/transfer":        {"registry", "outbound", "mirror"},
+	"customhouse/transfer":        {"registry", "mirror"},
 	"customhouse/cmd/customhouse": {"index", "notify", "audit", "blob", "authn", "database", "policy", "token", "registry", "gate", "authz", "program", "config", "server", "web", "compat", "transfer", "mirror"},
 	"customhouse/examples":        {"config"},
 	"customhouse/e2e":             {},

@@ -32,7 +32,25 @@ func ParseDistribution(name string, data []byte, o Options) (*config.Config, []W
 	return distributionFrom(name, data, o, false)
 }
 
+// DistributionFolder returns the storage folder of a registry with the configuration of CNCF distribution at path. Of that
+// only where content is kept is checked: who may come and how it is served is of no matter.
+func DistributionFolder(path string, o Options) (string, error) {
+	data, err := config.ReadForeign(path)
+	if err != nil {
+		return "", err
+	}
+	c, _, err := translateDistribution(path, data, o, false, func(t *distributionTranslation) { t.version(); t.storage() })
+	if err != nil {
+		return "", err
+	}
+	return c.Storage.Adopt, nil
+}
+
 func distributionFrom(name string, data []byte, o Options, checkFiles bool) (*config.Config, []Warning, error) {
+	return translateDistribution(name, data, o, checkFiles, (*distributionTranslation).translate)
+}
+
+func translateDistribution(name string, data []byte, o Options, checkFiles bool, translate func(*distributionTranslation)) (*config.Config, []Warning, error) {
 	t := distributionTranslation{
 		translation: translation{name: name, dir: o.Dir, checkFiles: checkFiles}, env: newEnvironment(o.Env),
 	}
@@ -40,7 +58,7 @@ func distributionFrom(name string, data []byte, o Options, checkFiles bool) (*co
 	if err != nil {
 		return nil, nil, err
 	}
-	t.translate()
+	translate(&t)
 	c, warnings, err := t.end()
 	t.env.blame(err, warnings)
 	return c, warnings, err
@@ -78,9 +96,7 @@ func (t *distributionTranslation) translate() {
 	t.to.Auth.Accounts = false // nobody but those whom the file knows
 	t.to.Rules = []policy.Rule{}
 	t.environment()
-	if t.from.Version != "0.1" {
-		t.wrong("version", "want 0.1, the only version that there is")
-	}
+	t.version()
 	t.log()
 	t.storage()
 	t.auth()
@@ -94,6 +110,12 @@ func (t *distributionTranslation) translate() {
 	t.overlay(&t.from.Customhouse)
 	t.open()
 	t.check(distributionOrigins)
+}
+
+func (t *distributionTranslation) version() {
+	if t.from.Version != "0.1" {
+		t.wrong("version", "want 0.1, the only version that there is")
+	}
 }
 
 // distributionOrigins are the keys of customhouse.yml that come from another key in distribution's file.

@@ -24,9 +24,37 @@ func (t *dockerTranslation) signIns() {
 		return
 	}
 	t.to.Auth.AppPasswords.DockerAuthPaths = true
+	t.owners()
 	if t.to.Data == "" && !hasKey(&t.from.Customhouse, "data") {
 		t.wrong("", "who has signed in is kept in a folder, and this file names none: write customhouse: {data: /FOLDER}")
 	}
+}
+
+// owners warns where a person may sign in under a name that somebody else has elsewhere.
+func (t *dockerTranslation) owners() {
+	f := &t.from
+	var pages []string
+	sources := 0
+	for _, s := range []struct {
+		section     string
+		there, page bool
+	}{
+		{"users", f.Users != nil, false}, {"google_auth", f.Google != nil, true}, {"github_auth", f.GitHub != nil, true},
+		{"oidc_auth", f.OIDC != nil, true}, {"gitlab_auth", f.GitLab != nil, true}, {"ldap_auth", f.LDAP != nil, false},
+		{"mongo_auth", f.Mongo != nil, false}, {"xorm_auth", f.XORM != nil, false}, {"ext_auth", f.Ext != nil, false}, {"plugin_authn", f.PluginN != nil, false},
+	} {
+		if s.there {
+			sources++
+		}
+		if s.there && s.page {
+			pages = append(pages, s.section)
+		}
+	}
+	if sources < 2 || hasKey(&f.Customhouse, "auth", "app_passwords", "merge_identities") {
+		return
+	}
+	t.deviation("A16", "customhouse: {auth: {app_passwords: {merge_identities: true}}}", pages[0],
+		"a name belongs to the first source that knows it, and nobody signs in under it elsewhere; docker_auth took both for one account")
 }
 
 // google translates the section google_auth.

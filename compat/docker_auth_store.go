@@ -140,6 +140,9 @@ func (t *dockerTranslation) ldap() {
 	to.CACertificate = t.path("ldap_auth.ca_certificate", l.CACertificate)
 	to.SkipVerify = bool(l.SkipVerify)
 	to.Base, to.Filter = l.Base, l.Filter
+	if strings.Contains(l.Filter, "${account}") && !to.NamesAccount() && !hasKey(&t.from.Customhouse, "auth", "ldap", "account") {
+		t.wrong("ldap_auth.filter", "does not tell which attribute holds the name of the account: name it, such as customhouse: {auth: {ldap: {account: uid}}}")
+	}
 	to.BindDN, to.BindAsUser = l.BindDN, bool(l.InitialBindAsUser)
 	if file := t.path("ldap_auth.bind_password_file", l.BindPasswordFile); !to.BindAsUser { // else it has no meaning
 		to.BindPasswordFile = file

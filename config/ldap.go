@@ -144,8 +144,8 @@ func (c *Config) checkLDAP(p *problems) {
 		p.add(key+"filter", "not an LDAP filter, such as (uid=${account})")
 	case !strings.Contains(l.Filter, "${account}"):
 		p.add(key+"filter", "finds the same entry for everybody: want ${account} in it, such as (uid=${account})")
-	case l.Account == "" && !oneAttribute(l.Filter):
-		p.add(key+"account", "missing: it cannot be told from the filter which attribute holds the name of the account")
+	case !l.NamesAccount():
+		p.add(key+"account", "missing: it cannot be told from the filter which attribute holds the name of the account; write one, such as account: uid")
 	}
 	for name, label := range l.Labels {
 		p.check(label.Attribute != "", join("auth.ldap.labels", name)+".attribute", "missing")
@@ -160,6 +160,9 @@ func (c *Config) checkLDAP(p *problems) {
 	}
 	checkBounds(p, "auth.ldap", l.Timeout, l.Connections, l.Cache, l.Grace)
 }
+
+// NamesAccount tells whether it is known which attribute of an entry holds the name of the account.
+func (l LDAP) NamesAccount() bool { return l.Account != "" || oneAttribute(l.Filter) }
 
 // oneAttribute tells whether a filter compares one attribute with the name of an account.
 func oneAttribute(filter string) bool {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
 // newClient returns the client that fetches tokens where the registry asks for them.
@@ -26,8 +27,12 @@ func (u *Upstream) newClient() *auth.Client {
 		MaxIdleConnsPerHost: 32, IdleConnTimeout: u.options.Stall, TLSHandshakeTimeout: u.options.Stall,
 		ReadBufferSize: 64 << 10, MaxResponseHeaderBytes: 64 << 10,
 	}
+	var guarded http.RoundTripper = &guard{upstream: u, next: transport}
+	if u.options.Retry {
+		guarded = retry.NewTransport(guarded)
+	}
 	return &auth.Client{
-		Client: &http.Client{Transport: &guard{upstream: u, next: transport}, CheckRedirect: checkRedirect},
+		Client: &http.Client{Transport: guarded, CheckRedirect: checkRedirect},
 		Header: http.Header{"User-Agent": {"customhouse"}}, Cache: newTokens(), ClientID: "customhouse",
 		Credential: u.credential(),
 	}
@@ -98,11 +103,11 @@ func (u *Upstream) trusts(where *url.URL) bool {
 		return true
 	}
 	return slices.ContainsFunc(u.trusted, func(host string) bool { return strings.EqualFold(host, where.Host) }) ||
-		where.Scheme == "https" && where.Port() == "" && SameDomain(where.Hostname(), u.origin.Hostname())
+		where.Scheme == "https" && where.Port() == "" && sameDomain(where.Hostname(), u.origin.Hostname())
 }
 
-// SameDomain tells whether two hosts are of one owner, as far as the public suffix list knows.
-func SameDomain(a, b string) bool {
+// sameDomain tells whether two hosts are of one owner, as far as the public suffix list knows.
+func sameDomain(a, b string) bool {
 	for _, host := range []string{a, b} {
 		if _, err := netip.ParseAddr(host); err == nil {
 			return false

@@ -31,6 +31,9 @@ func (u *Upstream) credential() auth.CredentialFunc {
 		asked := &helped{helper: u.options.Helper, url: u.origin.String(), now: u.options.Now}
 		ask = asked.credential
 	}
+	if u.options.Ask != nil {
+		ask = func(ctx context.Context) (auth.Credential, error) { return u.options.Ask(ctx, u.origin.Host) }
+	}
 	return func(ctx context.Context, host string) (auth.Credential, error) {
 		if !strings.EqualFold(host, u.origin.Host) {
 			return auth.EmptyCredential, nil

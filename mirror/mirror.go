@@ -28,11 +28,13 @@ type Options struct {
 	URL      string // of the registry: scheme, host and port
 	Username string
 	Password customhouse.Secret
-	Helper   Helper         // is asked for the credential, in place of Username and Password
-	Insecure bool           // whether credentials may go by http to a host that is not this machine
-	Trusted  []string       // hosts, with their ports, that it may send us to: with credentials, and in private networks
-	CAs      *x509.CertPool // who vouches for its certificate; nil is whom the system trusts
-	Stall    time.Duration  // how long an answer may make no progress; 0 is 30 seconds
+	Helper   Helper              // is asked for the credential, in place of Username and Password
+	Ask      auth.CredentialFunc // is asked for it, in place of all of them, with the host of the registry
+	Retry    bool                // whether what fails for a moment is tried again
+	Insecure bool                // whether credentials may go by http to a host that is not this machine
+	Trusted  []string            // hosts, with their ports, that it may send us to: with credentials, and in private networks
+	CAs      *x509.CertPool      // who vouches for its certificate; nil is whom the system trusts
+	Stall    time.Duration       // how long an answer may make no progress; 0 is 30 seconds
 	Now      func() time.Time
 }
 
@@ -68,7 +70,7 @@ func New(o Options) (*Upstream, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	secret := o.Username != "" || o.Helper.Command != ""
+	secret := o.Username != "" || o.Helper.Command != "" || o.Ask != nil
 	if secret && u.Scheme == "http" && !o.Insecure && !isLoopback(u.Hostname()) {
 		return nil, fmt.Errorf("credentials would go to %s readable by http", u.Host)
 	}

@@ -442,3 +442,55 @@ func (f folder) inventory() map[string]string {
 	}
 	return all
 }
+
+// A link of one digest to content that the folder keeps by another is what distribution writes for a push by sha512: both
+// are there afterwards, and one that lies is not.
+func TestAdoptAlias(t *testing.T) {
+	f, h := newFolder(t), newHouse(t)
+	const layer = "pushed by sha512"
+	canonical := f.blob("app", layer)
+	alias := customhouse.DigestOf(customhouse.SHA512, []byte(layer))
+	f.write(layerPath("app", alias), canonical.String())
+	lie := customhouse.DigestOf(customhouse.SHA512, []byte("something else"))
+	f.write(layerPath("app", lie), canonical.String())
+	lost := customhouse.DigestOf(customhouse.SHA512, []byte("lost"))
+	f.write(layerPath("app", lost), digestOf("lost").String())
+	image := f.manifest("app", imageManifest(f.blob("app", `{"of":""}`), alias, ""))
+	f.tag("app", "v1", image)
+
+	kinds := func(found []transfer.Finding) map[string]transfer.Kind {
+		got := map[string]transfer.Kind{}
+		for _, f := range found {
+			if f.Kind != transfer.WrongSize { // what imageManifest says of it
+				got[f.Name] = f.Kind
+			}
+		}
+		return got
+	}
+	_, found := h.adopt(t, f, transfer.AdoptOptions{DryRun: true})
+	if got := kinds(found)[alias.String()]; got != transfer.Alias {
+		t.Errorf("a dry run finds %q, want %q", got, transfer.Alias)
+	}
+	_, found = h.adopt(t, f, transfer.AdoptOptions{})
+	got := kinds(found)
+	for d, want := range map[customhouse.Digest]transfer.Kind{alias: transfer.Alias, lie: transfer.WrongBytes, lost: transfer.MissingBlob, canonical: ""} {
+		if got[d.String()] != want {
+			t.Errorf("%s is %q, want %q", d, got[d.String()], want)
+		}
+	}
+	app := h.repo(t, "app")
+	for _, d := range []customhouse.Digest{canonical, alias} {
+		b, err := app.Blob(t.Context(), d)
+		if err != nil || b.Size != int64(len(layer)) {
+			t.Errorf("Blob(%s) = %+v, %v", d, b, err)
+			continue
+		}
+		must(t, b.Close())
+	}
+	if _, err := app.Blob(t.Context(), lie); err == nil {
+		t.Error("content is there by a digest that it does not have")
+	}
+	if done, again := h.adopt(t, f, transfer.AdoptOptions{}); done.Blobs != 0 || kinds(again)[alias.String()] != "" {
+		t.Errorf("a second pass = %+v, %v; want the alias known", done, again)
+	}
+}

@@ -163,6 +163,10 @@ type link struct {
 // mark is what the link is known by between passes.
 func (k link) mark() mark { return mark{nameMark(k.path), k.at.UnixNano()} }
 
+// alias tells whether the link is of content that the folder keeps by a digest of another algorithm, as distribution writes
+// one where a client has pushed by sha512.
+func (k link) alias() bool { return k.torn == nil && k.to.Algorithm() != k.digest.Algorithm() }
+
 // maxLink is more than a link has bytes.
 const maxLink = 256
 

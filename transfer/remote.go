@@ -4,24 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
-	"time"
 
 	"customhouse"
 	"customhouse/mirror"
-	"customhouse/outbound"
 	"customhouse/registry"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/registry/remote"
-	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
 	"oras.land/oras-go/v2/registry/remote/errcode"
-	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
 // Remote is another registry, a repository of it, or one manifest in that.
@@ -69,22 +63,27 @@ func ParseRemote(s string) (Remote, error) {
 // ImportRemote takes images from another registry by its API, with what refers to them, such as signatures. Credentials
 // go to that registry, to token services of its domain and to those that are trusted, and to nobody else.
 func ImportRemote(ctx context.Context, r *registry.Registry, from Remote, opts ImportOptions) (Imported, error) {
-	client, err := from.client()
+	far, err := from.registry()
 	if err != nil {
 		return Imported{}, err
 	}
 	repos := []string{from.Repo}
 	if from.Repo == "" {
+		repos = nil
 		if !opts.Repo.IsZero() {
 			return Imported{}, errors.New("a whole registry does not go into one repository")
 		}
-		if repos, err = from.catalog(ctx, client); err != nil {
+		err := far.Repositories(ctx, "", func(page []string) error {
+			repos = append(repos, page...)
+			return nil
+		})
+		if err != nil {
 			return Imported{}, fmt.Errorf("list the repositories of %s: %w", from.Host, err)
 		}
 	}
 	var done Imported
 	for _, name := range repos {
-		one, err := from.repository(ctx, client, r, name, opts)
+		one, err := from.repository(ctx, far, r, name, opts)
 		done.Names += one.Names
 		done.Pieces += one.Pieces
 		done.Bytes += one.Bytes
@@ -96,31 +95,17 @@ func ImportRemote(ctx context.Context, r *registry.Registry, from Remote, opts I
 	return done, nil
 }
 
-func (from Remote) catalog(ctx context.Context, client remote.Client) ([]string, error) {
-	reg, err := remote.NewRegistry(from.Host)
-	if err != nil {
-		return nil, err
-	}
-	reg.Client, reg.PlainHTTP = client, from.PlainHTTP
-	var names []string
-	err = reg.Repositories(ctx, "", func(page []string) error {
-		names = append(names, page...)
-		return nil
-	})
-	return names, err
-}
-
-func (from Remote) repository(ctx context.Context, client remote.Client, r *registry.Registry, name string, opts ImportOptions) (Imported, error) {
+func (from Remote) repository(ctx context.Context, far *remote.Registry, r *registry.Registry, name string, opts ImportOptions) (Imported, error) {
 	fail := func(err error) (Imported, error) { return Imported{}, fmt.Errorf("%s/%s: %w", from.Host, name, err) }
 	repo, err := customhouse.ParseRepo(name)
 	if err != nil {
 		return fail(explain(err))
 	}
-	source, err := remote.NewRepository(from.Host + "/" + name)
+	found, err := far.Repository(ctx, name)
 	if err != nil {
 		return fail(err)
 	}
-	source.Client, source.PlainHTTP, source.MaxMetadataBytes = client, from.PlainHTTP, registry.MaxManifestSize
+	source := found.(*remote.Repository)
 	if !opts.Repo.IsZero() {
 		repo = opts.Repo
 	}
@@ -161,84 +146,25 @@ func (from Remote) repository(ctx context.Context, client remote.Client, r *regi
 	return done, nil
 }
 
-// stallTime is how long a registry may take to begin an answer.
-const stallTime = time.Minute
-
-func (from Remote) client() (*auth.Client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext, transport.ResponseHeaderTimeout = from.dialer(), stallTime
-	c := &auth.Client{
-		Client: &http.Client{Transport: retry.NewTransport(&guard{from: from, next: transport})},
-		Cache:  auth.NewCache(), ClientID: "customhouse",
-		Header: http.Header{"User-Agent": {"customhouse"}},
+// registry returns the registry by the way on which mirrors reach theirs.
+func (from Remote) registry() (*remote.Registry, error) {
+	o := mirror.Options{
+		URL: "https://" + from.Host, Username: from.Username, Password: from.Password, Trusted: from.Trusted, Retry: true,
+		Insecure: from.PlainHTTP, // it was asked for
 	}
-	if from.Username != "" {
-		c.Credential = auth.StaticCredential(from.Host, auth.Credential{Username: from.Username, Password: string(from.Password)})
-		return c, nil
+	if from.PlainHTTP {
+		o.URL = "http://" + from.Host
 	}
-	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("read the credentials of docker login: %w", err)
-	}
-	c.Credential = credentials.Credential(store) // it fails where it cannot look: then nothing is sent
-	return c, nil
-}
-
-// dialer lets hosts that were named lead to loopback and private networks, and others to which a registry sends us not.
-func (from Remote) dialer() func(ctx context.Context, network, address string) (net.Conn, error) {
-	named, others := outbound.NewDialer(outbound.Options{Private: true}), outbound.NewDialer(outbound.Options{})
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		host, _, err := net.SplitHostPort(address)
+	if from.Username == "" {
+		store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read the credentials of docker login: %w", err)
 		}
-		if from.named(host) {
-			return named.DialContext(ctx, network, address)
-		}
-		return others.DialContext(ctx, network, address)
+		o.Ask = credentials.Credential(store) // it fails where it cannot look: then nothing is sent
 	}
-}
-
-// named tells whether the host was named by the person who imports, or is of the domain of one that was.
-func (from Remote) named(host string) bool {
-	return slices.ContainsFunc(append([]string{from.Host}, from.Trusted...), func(name string) bool {
-		return strings.EqualFold(hostname(name), host) || mirror.SameDomain(hostname(name), host)
-	})
-}
-
-func hostname(host string) string {
-	if u, err := url.Parse("//" + host); err == nil {
-		return u.Hostname()
+	far, err := mirror.New(o)
+	if err != nil {
+		return nil, err
 	}
-	return host
-}
-
-// guard lets credentials out to those only whom they are for.
-type guard struct {
-	from Remote
-	next http.RoundTripper
-}
-
-func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	secret := req.Header.Get("Authorization") != "" || req.Method == http.MethodPost // asks for a token, with a password in its body
-	if secret && !g.from.trusts(req.URL) {
-		return nil, fmt.Errorf("%s wants its credentials sent to %s, which is not of its domain; trust that host if it is right", g.from.Host, req.URL.Host)
-	}
-	return g.next.RoundTrip(req)
-}
-
-// trusts tells whether credentials may be sent to u.
-func (from Remote) trusts(u *url.URL) bool {
-	if u.Scheme != "https" && !from.PlainHTTP {
-		return false
-	}
-	if strings.EqualFold(u.Host, from.Host) {
-		return true
-	}
-	for _, host := range from.Trusted {
-		if strings.EqualFold(u.Host, host) {
-			return true
-		}
-	}
-	return u.Scheme == "https" && mirror.SameDomain(hostname(from.Host), u.Hostname())
+	return far.Registry(nil)
 }

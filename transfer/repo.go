@@ -190,10 +190,14 @@ func (r *repo) whole(k link) bool {
 func (r *repo) adoptLayers(ctx context.Context) error {
 	list := r.fresh(r.layers, func(k link) { r.sizes[k.digest] = unread })
 	for part := range slices.Chunk(list, batch) {
-		sizes := make([]int64, len(part))
+		sizes, failed := make([]int64, len(part)), make([]error, len(part))
 		each(len(part), r.workers(len(part)), func(i int) {
 			sizes[i] = unread
-			if ctx.Err() != nil || !r.whole(part[i]) {
+			if ctx.Err() != nil || !part[i].alias() && !r.whole(part[i]) {
+				return
+			}
+			if part[i].alias() {
+				sizes[i], failed[i] = r.adoptAlias(ctx, part[i])
 				return
 			}
 			size, err := r.verify(part[i].digest, r.opts.Verify >= VerifyAll)
@@ -203,6 +207,9 @@ func (r *repo) adoptLayers(ctx context.Context) error {
 			}
 			sizes[i] = size
 		})
+		if err := errors.Join(failed...); err != nil {
+			return err
+		}
 		var a registry.Adoption
 		for i, k := range part {
 			if sizes[i] != unread {
@@ -216,6 +223,36 @@ func (r *repo) adoptLayers(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// adoptAlias copies the bytes of content that the folder keeps by another digest than the link is called by, for here they
+// are kept by that; its size is unread if they are no good.
+func (r *repo) adoptAlias(ctx context.Context, k link) (size int64, err error) {
+	if size, err = r.verify(k.to, false); err != nil {
+		r.content(r.name, k, err, MissingBlob)
+		return unread, nil
+	}
+	about := Finding{Kind: Alias, Repo: r.name, Name: k.digest.String(), Path: "repositories/" + k.path, Detail: "of " + k.to.String()}
+	if r.opts.DryRun {
+		r.found.add(about)
+		return size, nil
+	}
+	f, err := r.layout.Blobs.Open(dataPath(k.to))
+	if err != nil {
+		r.content(r.name, k, err, MissingBlob)
+		return unread, nil
+	}
+	defer f.Close()
+	r.opts.Progress.Bytes.Add(size)
+	err = r.dest.Monolithic(customhouse.Untold(ctx), k.digest, size, f)
+	if errors.Is(err, &customhouse.Error{Code: customhouse.DigestInvalid}) {
+		about.Kind, about.Detail = WrongBytes, fmt.Sprintf("%s: %s", k.to, reason(err))
+		size, err = unread, nil
+	}
+	if err == nil {
+		r.found.add(about)
+	}
+	return size, err
 }
 
 // workers is how many of n things are done at the same time: few are not worth it.

@@ -44,6 +44,7 @@ const (
 	Unreadable      Kind = "unreadable"       // the system said no
 	Stray           Kind = "stray"            // distribution does not write such a thing
 
+	Alias           Kind = "alias"            // content by a digest that the folder does not keep it by: its bytes are copied
 	MissingChild    Kind = "missing child"    // an index names it
 	BlobNotLinked   Kind = "blob not linked"  // a manifest names it, and the repository does not show it
 	WrongSize       Kind = "wrong size"       // a manifest gives a blob another size than it has

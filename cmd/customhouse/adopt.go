@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,11 +12,11 @@ import (
 	"slices"
 	"time"
 
+	"customhouse/compat"
 	"customhouse/config"
 	"customhouse/transfer"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v4"
 )
 
 // adopting are the flags of `customhouse adopt`.
@@ -162,34 +161,11 @@ func storageFolder(source string) (string, error) {
 	if info.IsDir() {
 		return source, nil
 	}
-	return rootDirectory(source)
-}
-
-// rootDirectory reads where a registry with this configuration of distribution keeps its content. The rest of the file is
-// of no matter here, be it fit to serve with or not.
-func rootDirectory(file string) (string, error) {
-	b, err := os.ReadFile(file)
+	folder, err := compat.DistributionFolder(source, compat.Options{Lenient: true, Env: os.Environ()})
 	if err != nil {
-		return "", err
+		return "", withHint(err, "name the storage folder in place of the configuration")
 	}
-	var c struct {
-		Storage map[string]yaml.Node `yaml:"storage"`
-	}
-	if err := yaml.Unmarshal(b, &c); err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
-	}
-	driver, ok := c.Storage["filesystem"]
-	if !ok {
-		return "", withHint(fmt.Errorf("%s: storage has no filesystem", file), "only what lies in a folder can be adopted")
-	}
-	var filesystem struct {
-		RootDirectory string `yaml:"rootdirectory"`
-	}
-	if err := driver.Decode(&filesystem); err != nil {
-		return "", fmt.Errorf("%s: storage.filesystem: %w", file, err)
-	}
-	const byDefault = "/var/lib/registry"
-	return cmp.Or(os.Getenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY"), filesystem.RootDirectory, byDefault), nil
+	return folder, nil
 }
 
 // report takes findings: all of them go to a file, if one was named, and the first to a person.

@@ -61,7 +61,7 @@ No server may run on the data folder. Push to a registry that runs with skopeo, 
 	flags.StringVar(&i.remote.Username, "username", "", "`NAME` to log in with at the other registry")
 	flags.StringVar(&i.env, "password-env", "", "environment `VARIABLE` that holds the password")
 	flags.StringVar(&i.file, "password-file", "", "`FILE` that holds the password")
-	flags.StringArrayVar(&i.remote.Trusted, "trust", nil, "`HOST` of another domain that may be given the credentials; may be repeated")
+	flags.StringArrayVar(&i.remote.Trusted, "trust", nil, "`HOST[:PORT]` of another domain that may be given the credentials, and lie in a private network; may be repeated")
 	cmd.MarkFlagsMutuallyExclusive("password-env", "password-file")
 	return cmd
 }
