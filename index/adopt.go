@@ -19,6 +19,7 @@ type Load struct {
 // Loaded is a manifest and since when the repository has had it.
 type Loaded struct {
 	Manifest
+	Names   *Names // all that it names; nil leaves that to NoteNames
 	Created time.Time
 }
 
@@ -45,8 +46,8 @@ func (db *DB) Load(ctx context.Context, repo customhouse.Repo, l Load) error {
 		if err := db.makeRepo(ctx, t, repo); err != nil {
 			return err
 		}
-		var id int64
-		if err := t.row(ctx, "select id from repo where name = ?", repo.String()).scan(&id); err != nil {
+		id, err := repoID(ctx, t, repo)
+		if err != nil {
 			return err
 		}
 		for _, b := range l.Blobs {
@@ -57,10 +58,7 @@ func (db *DB) Load(ctx context.Context, repo customhouse.Repo, l Load) error {
 			}
 		}
 		for i, m := range l.Manifests {
-			err := t.exec(ctx, `insert into manifest (repo_id, digest, media_type, size, subject, artifact_type, annotations, created)
-				values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (repo_id, digest) do nothing`,
-				id, m.Digest.String(), m.MediaType, m.Size, m.Subject.String(), m.ArtifactType, annotations[i], m.Created.Unix())
-			if err != nil {
+			if err := insertManifest(ctx, t, id, m.Manifest, annotations[i], m.Created.Unix(), m.Names); err != nil {
 				return err
 			}
 		}

@@ -61,9 +61,15 @@ func (db *DB) MountBlob(ctx context.Context, from, to customhouse.Repo, d custom
 	})
 }
 
-// DeleteBlob ends a blob's visibility in the repository. customhouse.ErrNotFound.
-func (db *DB) DeleteBlob(ctx context.Context, repo customhouse.Repo, d customhouse.Digest) error {
+// DeleteBlob ends a blob's visibility in the repository, if it may. customhouse.ErrNotFound.
+func (db *DB) DeleteBlob(ctx context.Context, repo customhouse.Repo, d customhouse.Digest, may May) error {
 	return db.change(ctx, repo, func(t *tx) error {
+		if err := may.asks(func() ([]Change, error) { return blobRemoval(ctx, t, repo, d) }); err != nil {
+			return err
+		}
+		if err := t.exec(ctx, "delete from brought where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
+			return err
+		}
 		n, err := t.changed(ctx, "delete from repo_blob where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())
 		if err == nil && n == 0 {
 			return customhouse.ErrNotFound

@@ -44,6 +44,9 @@ type DB struct {
 	manifests *view[Manifest]
 	blobs     *view[int64]
 	tags      *view[[]string]
+	standing  *view[[]Standing]
+	contained *view[[]customhouse.Digest]
+	unnamed   *view[[]customhouse.Descriptor]
 	recording atomic.Pointer[Recording] // nil records nothing
 }
 
@@ -88,7 +91,9 @@ func Open(ctx context.Context, file string, opts Options) (*DB, error) {
 	return &DB{
 		now: opts.Now, log: opts.Log, read: read, writer: w,
 		manifests: newView(changes, Manifest.weigh), blobs: newView(changes, func(int64) int { return 0 }),
-		tags: newView(changes, weighNames),
+		tags: newView(changes, weighNames), standing: newView(changes, weighStanding),
+		contained: newView(changes, func(all []customhouse.Digest) int { return 80 * len(all) }),
+		unnamed:   newView(changes, func(all []customhouse.Descriptor) int { return 150 * len(all) }),
 	}, nil
 }
 
@@ -184,6 +189,10 @@ func (db *DB) rows(ctx context.Context, scan func(*sql.Rows) error, query string
 	if err != nil {
 		return err
 	}
+	return scanAll(ctx, stmt, scan, args...)
+}
+
+func scanAll(ctx context.Context, stmt *sql.Stmt, scan func(*sql.Rows) error, args ...any) error {
 	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return known(err)

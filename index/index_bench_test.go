@@ -36,7 +36,7 @@ func repo(t testing.TB, name string) customhouse.Repo {
 // put puts a manifest made of the text into a repository, under tags.
 func put(t testing.TB, db *index.DB, name, text string, tags ...string) customhouse.Digest {
 	t.Helper()
-	p := index.Put{Create: true, Update: true, Manifest: index.Manifest{Descriptor: customhouse.Descriptor{
+	p := index.Put{Manifest: index.Manifest{Descriptor: customhouse.Descriptor{
 		MediaType: customhouse.MediaTypeImageManifest, Digest: customhouse.DigestOf(customhouse.SHA256, []byte(text)), Size: int64(len(text)),
 	}}}
 	for _, s := range tags {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,7 +130,7 @@ func TestBlobs(t *testing.T) {
 	_, err := db.Blob(t.Context(), a, d)
 	wantNotFound(t, "Blob", err)
 	wantNotFound(t, "MountBlob", db.MountBlob(t.Context(), a, b, d))
-	wantNotFound(t, "DeleteBlob", db.DeleteBlob(t.Context(), a, d))
+	wantNotFound(t, "DeleteBlob", db.DeleteBlob(t.Context(), a, d, nil))
 	must(t, db.AddBlob(t.Context(), a, d, 4, ""), db.AddBlob(t.Context(), a, d, 4, ""))
 	if size, err := db.Blob(t.Context(), a, d); size != 4 || err != nil {
 		t.Fatalf("Blob = %d, %v; want 4", size, err)
@@ -143,7 +144,7 @@ func TestBlobs(t *testing.T) {
 	if got, err := db.Holders(t.Context(), d, 10); err != nil || !cmp.Equal(got, []string{"acc/a", "acc/b"}) {
 		t.Fatalf("Holders = %v, %v", got, err)
 	}
-	must(t, db.DeleteBlob(t.Context(), a, d))
+	must(t, db.DeleteBlob(t.Context(), a, d, nil))
 	_, err = db.Blob(t.Context(), a, d)
 	wantNotFound(t, "Blob after DeleteBlob", err)
 	if got, err := db.Holders(t.Context(), d, 10); err != nil || !cmp.Equal(got, []string{"acc/b"}) {
@@ -159,8 +160,8 @@ func TestManifests(t *testing.T) {
 	r, tag := repo(t, "acc/app"), parseTag(t, "v1")
 	_, err := db.Manifest(t.Context(), r, customhouse.Ref{Tag: tag})
 	wantNotFound(t, "Manifest", err)
-	wantNotFound(t, "DeleteTag", db.DeleteTag(t.Context(), r, tag))
-	wantNotFound(t, "DeleteManifest", db.DeleteManifest(t.Context(), r, sha("one")))
+	wantNotFound(t, "DeleteTag", db.DeleteTag(t.Context(), r, tag, nil))
+	wantNotFound(t, "DeleteManifest", db.DeleteManifest(t.Context(), r, sha("one"), nil))
 	_, err = db.Tags(t.Context(), r, "", 10)
 	wantNotFound(t, "Tags", err)
 
@@ -171,7 +172,7 @@ func TestManifests(t *testing.T) {
 		},
 		Subject: sha("subject"),
 	}
-	must(t, db.PutManifest(t.Context(), r, index.Put{Manifest: want, Tags: []customhouse.Tag{tag, parseTag(t, "v2")}, Create: true}))
+	must(t, db.PutManifest(t.Context(), r, index.Put{Manifest: want, Tags: []customhouse.Tag{tag, parseTag(t, "v2")}}))
 	for _, ref := range []customhouse.Ref{{Tag: tag}, {Digest: want.Digest}} {
 		got, err := db.Manifest(t.Context(), r, ref)
 		must(t, err)
@@ -182,16 +183,28 @@ func TestManifests(t *testing.T) {
 	if got, err := db.Repos(t.Context(), "", 10); err != nil || !cmp.Equal(got, []string{"acc/app"}) {
 		t.Fatalf("Repos = %v, %v", got, err)
 	}
-	must(t, db.DeleteTag(t.Context(), r, tag))
+	must(t, db.DeleteTag(t.Context(), r, tag, nil))
 	if got, err := db.Tags(t.Context(), r, "", 10); err != nil || !cmp.Equal(got, []string{"v2"}) {
 		t.Fatalf("Tags = %v, %v; want v2", got, err)
 	}
-	must(t, db.DeleteManifest(t.Context(), r, want.Digest))
+	must(t, db.DeleteManifest(t.Context(), r, want.Digest, nil))
 	if got, err := db.Tags(t.Context(), r, "", 10); err != nil || len(got) != 0 {
 		t.Fatalf("Tags = %v, %v; want none: their manifest is gone", got, err)
 	}
 	if got, err := db.Repos(t.Context(), "", 10); err != nil || len(got) != 0 {
 		t.Fatalf("Repos = %v, %v; want none", got, err)
+	}
+}
+
+// only permits changes of these kinds.
+func only(actions ...customhouse.Action) index.May {
+	return func(changes []index.Change) error {
+		for _, c := range changes {
+			if !slices.Contains(actions, c.Action) {
+				return customhouse.Errorf(customhouse.Denied, "%s may not be done", c.Action)
+			}
+		}
+		return nil
 	}
 }
 
@@ -210,19 +223,20 @@ func TestPutManifestRefuses(t *testing.T) {
 		put  index.Put
 		want customhouse.Code // "" for nothing
 	}{
-		{"blob is there", index.Put{Create: true, Blobs: desc("blob", 4)}, ""},
-		{"blob is missing", index.Put{Create: true, Blobs: desc("nobody", 4)}, customhouse.ManifestBlobUnknown},
-		{"blob is elsewhere", index.Put{Create: true, Blobs: desc("foreign", 7)}, customhouse.ManifestBlobUnknown},
-		{"sparse is for children only", index.Put{Create: true, Sparse: true, Blobs: desc("nobody", 4)}, customhouse.ManifestBlobUnknown},
-		{"blob has another size", index.Put{Create: true, Blobs: desc("blob", 5)}, customhouse.SizeInvalid},
-		{"child is there", index.Put{Create: true, Children: desc("child", 5)}, ""},
-		{"child is missing", index.Put{Create: true, Children: desc("nobody", 5)}, customhouse.ManifestBlobUnknown},
-		{"child may be missing", index.Put{Create: true, Sparse: true, Children: desc("nobody", 5)}, ""},
-		{"child has another size", index.Put{Create: true, Sparse: true, Children: desc("child", 6)}, customhouse.SizeInvalid},
-		{"nothing may be done", index.Put{}, customhouse.Denied},
-		{"tag may not be created", index.Put{Update: true, Tags: []customhouse.Tag{parseTag(t, "free")}}, customhouse.Denied},
-		{"tag may not be moved", index.Put{Create: true, Tags: []customhouse.Tag{parseTag(t, "free"), tag}}, customhouse.Denied},
-		{"tag may be moved", index.Put{Update: true, Tags: []customhouse.Tag{tag}}, ""},
+		{"blob is there", index.Put{Blobs: desc("blob", 4)}, ""},
+		{"blob is missing", index.Put{Blobs: desc("nobody", 4)}, customhouse.ManifestBlobUnknown},
+		{"blob is elsewhere", index.Put{Blobs: desc("foreign", 7)}, customhouse.ManifestBlobUnknown},
+		{"sparse is for children only", index.Put{Sparse: true, Blobs: desc("nobody", 4)}, customhouse.ManifestBlobUnknown},
+		{"blob has another size", index.Put{Blobs: desc("blob", 5)}, customhouse.SizeInvalid},
+		{"child is there", index.Put{Children: desc("child", 5)}, ""},
+		{"child is missing", index.Put{Children: desc("nobody", 5)}, customhouse.ManifestBlobUnknown},
+		{"child may be missing", index.Put{Sparse: true, Children: desc("nobody", 5)}, ""},
+		{"child has another size", index.Put{Sparse: true, Children: desc("child", 6)}, customhouse.SizeInvalid},
+		{"nothing may be done", index.Put{May: only()}, customhouse.Denied},
+		{"it may be new", index.Put{May: only(customhouse.Create)}, ""},
+		{"tag may not be created", index.Put{May: only(customhouse.Update), Tags: []customhouse.Tag{parseTag(t, "free")}}, customhouse.Denied},
+		{"tag may not be moved", index.Put{May: only(customhouse.Create), Tags: []customhouse.Tag{parseTag(t, "free"), tag}}, customhouse.Denied},
+		{"tag may be moved", index.Put{May: only(customhouse.Update), Tags: []customhouse.Tag{tag}}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.put.Manifest = manifest
@@ -241,7 +255,7 @@ func TestPutManifestRefuses(t *testing.T) {
 				t.Fatalf("Manifest = %v, want it there = %v", err, test.want == "")
 			}
 			if test.want == "" {
-				must(t, db.DeleteManifest(t.Context(), r, sha("new")))
+				must(t, db.DeleteManifest(t.Context(), r, sha("new"), nil))
 				put(t, db, "acc/app", "child", "taken")
 			}
 			if got, err := db.Tags(t.Context(), r, "", 10); err != nil || !cmp.Equal(got, []string{"taken"}) {
@@ -252,7 +266,7 @@ func TestPutManifestRefuses(t *testing.T) {
 	// the same manifest under a tag that points to it already moves nothing
 	must(t, db.PutManifest(t.Context(), r, index.Put{
 		Manifest: index.Manifest{Descriptor: customhouse.Descriptor{MediaType: "m", Digest: sha("child"), Size: 5}},
-		Tags:     []customhouse.Tag{tag}, Create: true,
+		Tags:     []customhouse.Tag{tag}, May: only(),
 	}))
 }
 
@@ -291,7 +305,7 @@ func TestReferrers(t *testing.T) {
 			Descriptor: customhouse.Descriptor{MediaType: "m", Digest: sha(fmt.Sprint(i)), Size: 1, ArtifactType: fmt.Sprint("type", i%2)},
 			Subject:    subject,
 		}
-		must(t, db.PutManifest(t.Context(), r, index.Put{Manifest: m, Create: true}))
+		must(t, db.PutManifest(t.Context(), r, index.Put{Manifest: m}))
 		all = append(all, m.Descriptor)
 	}
 	put(t, db, "acc/app", "no subject")

@@ -34,8 +34,8 @@ type Put struct {
 	Sparse   bool                     // whether children may be absent
 	Needed   []customhouse.Descriptor // children that may not, whatever Sparse says
 	Tags     []customhouse.Tag        // shall point to the manifest
-	Create   bool                     // whether content and tags may be new
-	Update   bool                     // whether a tag may move away from another manifest
+	Names    *Names                   // all that the manifest names, whether it has to be there or not; nil leaves that to NoteNames
+	May      May                      // whether the manifest may be new, and tags be made or moved
 }
 
 const manifestColumns = "m.digest, m.media_type, m.size, m.subject, m.artifact_type, m.annotations"
@@ -74,8 +74,8 @@ func scanManifest(scan func(...any) error, m *Manifest) error {
 	return nil
 }
 
-// PutManifest makes a manifest visible in the repository and moves its tags, all or nothing. It returns a *Error:
-// MANIFEST_BLOB_UNKNOWN and SIZE_INVALID for what the manifest names, DENIED where Create or Update would be needed.
+// PutManifest makes a manifest visible in the repository and moves its tags, all or nothing. It returns a *Error,
+// MANIFEST_BLOB_UNKNOWN and SIZE_INVALID for what the manifest names, or what May does.
 func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) error {
 	annotations, err := encodeAnnotations(put.Manifest.Annotations)
 	if err != nil {
@@ -88,11 +88,12 @@ func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) e
 		if err := db.makeRepo(ctx, t, repo); err != nil {
 			return err
 		}
-		m, now := put.Manifest, db.now().Unix()
-		err := t.exec(ctx, "insert into manifest (repo_id, digest, media_type, size, subject, artifact_type, annotations, created) values ("+
-			idOf+", ?, ?, ?, ?, ?, ?, ?) on conflict (repo_id, digest) do nothing",
-			repo.String(), m.Digest.String(), m.MediaType, m.Size, m.Subject.String(), m.ArtifactType, annotations, now)
+		id, err := repoID(ctx, t, repo)
 		if err != nil {
+			return err
+		}
+		m, now := put.Manifest, db.now().Unix()
+		if err := insertManifest(ctx, t, id, m, annotations, now, put.Names); err != nil {
 			return err
 		}
 		if err := listRepo(ctx, t, repo, true); err != nil {
@@ -111,6 +112,24 @@ func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) e
 		}
 		return db.recordPush(ctx, t, repo, put)
 	})
+}
+
+// insertManifest makes the row of a manifest, if it is not there, and those of what it names.
+func insertManifest(ctx context.Context, t *tx, id int64, m Manifest, annotations string, created int64, names *Names) error {
+	named := 1
+	if names == nil {
+		named = 0
+	}
+	made, err := t.changed(ctx, "insert into manifest (repo_id, digest, media_type, size, subject, artifact_type, annotations, created, named)"+
+		" values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (repo_id, digest) do nothing",
+		id, m.Digest.String(), m.MediaType, m.Size, m.Subject.String(), m.ArtifactType, annotations, created, named)
+	switch {
+	case err != nil || names == nil:
+		return err
+	case made == 0:
+		return noteNames(ctx, t, id, m.Digest, *names)
+	}
+	return insertNames(ctx, t, id, m.Digest, *names)
 }
 
 func encodeAnnotations(annotations map[string]string) (string, error) {
@@ -147,13 +166,14 @@ func (db *DB) CheckManifest(ctx context.Context, repo customhouse.Repo, put Put)
 // asker is the index as it is, or as a transaction sees it.
 type asker interface {
 	row(ctx context.Context, query string, args ...any) row
+	rows(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error
 }
 
 func check(ctx context.Context, a asker, repo customhouse.Repo, put Put) error {
 	if err := checkNamed(ctx, a, repo, put); err != nil {
 		return err
 	}
-	return checkTags(ctx, a, repo, put)
+	return put.May.asks(func() ([]Change, error) { return put.changes(ctx, a, repo) })
 }
 
 // checkNamed makes sure that what the manifest names is in the repository, and of the size that it says.
@@ -195,36 +215,12 @@ func checkNamed(ctx context.Context, a asker, repo customhouse.Repo, put Put) er
 	return nil
 }
 
-// checkTags makes sure that the caller may make or move each tag. It runs inside the transaction, so that of two who
-// may only create one comes second.
-func checkTags(ctx context.Context, a asker, repo customhouse.Repo, put Put) error {
-	for _, tag := range put.Tags {
-		var old string
-		err := a.row(ctx, "select digest from tag where repo_id = "+idOf+" and name = ?", repo.String(), tag.String()).scan(&old)
-		switch {
-		case errors.Is(err, customhouse.ErrNotFound):
-			if !put.Create {
-				return denied("tag %s is not there and may not be created", tag)
-			}
-		case err != nil:
-			return err
-		case old != put.Manifest.Digest.String() && !put.Update:
-			return denied("tag %s is there and may not be moved", tag)
-		}
-	}
-	if len(put.Tags) == 0 && !put.Create {
-		return denied("new manifests may not be created")
-	}
-	return nil
-}
-
-func denied(format string, args ...any) error {
-	return customhouse.Errorf(customhouse.Denied, format, args...)
-}
-
-// DeleteTag removes a tag. customhouse.ErrNotFound.
-func (db *DB) DeleteTag(ctx context.Context, repo customhouse.Repo, tag customhouse.Tag) error {
+// DeleteTag removes a tag, if it may. customhouse.ErrNotFound.
+func (db *DB) DeleteTag(ctx context.Context, repo customhouse.Repo, tag customhouse.Tag, may May) error {
 	return db.change(ctx, repo, func(t *tx) error {
+		if err := may.asks(func() ([]Change, error) { return tagRemoval(ctx, t, repo, tag) }); err != nil {
+			return err
+		}
 		n, err := t.changed(ctx, "delete from tag where repo_id = "+idOf+" and name = ?", repo.String(), tag.String())
 		if err != nil {
 			return err
@@ -239,13 +235,19 @@ func (db *DB) DeleteTag(ctx context.Context, repo customhouse.Repo, tag customho
 	})
 }
 
-// DeleteManifest removes a manifest and the tags that point to it. customhouse.ErrNotFound.
-func (db *DB) DeleteManifest(ctx context.Context, repo customhouse.Repo, d customhouse.Digest) error {
+// DeleteManifest removes a manifest and the tags that point to it, if it may. customhouse.ErrNotFound.
+func (db *DB) DeleteManifest(ctx context.Context, repo customhouse.Repo, d customhouse.Digest, may May) error {
 	return db.change(ctx, repo, func(t *tx) error {
+		if err := may.asks(func() ([]Change, error) { return removal(ctx, t, repo, d) }); err != nil {
+			return err
+		}
 		if err := t.exec(ctx, "delete from tag where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
 			return err
 		}
 		if err := t.exec(ctx, "delete from tag_history where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
+			return err
+		}
+		if err := forgetManifest(ctx, t, repo, d); err != nil {
 			return err
 		}
 		n, err := t.changed(ctx, "delete from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())

@@ -126,7 +126,7 @@ func TestViewFollowsAddAndDelete(t *testing.T) {
 		}
 		there.Add(1)
 		there.Add(1)
-		if err := db.DeleteBlob(t.Context(), r, d); err != nil {
+		if err := db.DeleteBlob(t.Context(), r, d, nil); err != nil {
 			t.Fatal(err)
 		}
 		there.Add(1)

@@ -224,6 +224,15 @@ func (t *tx) row(ctx context.Context, query string, args ...any) row {
 	return row{Row: s.QueryRowContext(ctx, args...)}
 }
 
+// rows asks for many rows and hands each to scan.
+func (t *tx) rows(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
+	s, err := t.stmt(ctx, query)
+	if err != nil {
+		return err
+	}
+	return scanAll(ctx, s, scan, args...)
+}
+
 func (t *tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if s, ok := t.stmts[query]; ok {
 		return s, nil

@@ -172,7 +172,7 @@ func TestChangesAreTold(t *testing.T) {
 	config, manifest := digest("config"), digest("manifest")
 	put := index.Put{
 		Manifest: index.Manifest{Descriptor: customhouse.Descriptor{MediaType: customhouse.MediaTypeImageManifest, Digest: manifest, Size: 8}},
-		Blobs:    []customhouse.Descriptor{{MediaType: "application/x", Digest: config, Size: 6}}, Tags: []customhouse.Tag{tag}, Create: true,
+		Blobs:    []customhouse.Descriptor{{MediaType: "application/x", Digest: config, Size: 6}}, Tags: []customhouse.Tag{tag},
 	}
 	if err := db.PutManifest(ctx, a, put); err == nil {
 		t.Fatal("PutManifest without its blob = nil")
@@ -180,9 +180,9 @@ func TestChangesAreTold(t *testing.T) {
 	must(t, db.AddBlob(ctx, a, config, 6, ""))
 	must(t, db.MountBlob(ctx, a, b, config))
 	must(t, db.PutManifest(ctx, a, put))
-	must(t, db.DeleteTag(ctx, a, tag))
-	must(t, db.DeleteManifest(ctx, a, manifest))
-	must(t, db.DeleteBlob(ctx, a, config))
+	must(t, db.DeleteTag(ctx, a, tag, nil))
+	must(t, db.DeleteManifest(ctx, a, manifest, nil))
+	must(t, db.DeleteBlob(ctx, a, config, nil))
 	got := s.took(t, 6)
 	want := []string{
 		"push a/app " + short(config), "mount b/app " + short(config), "push a/app v1" + short(manifest),
@@ -306,8 +306,8 @@ func TestIgnore(t *testing.T) {
 	repo := repoOf(t, "a/app")
 	m := index.Manifest{Descriptor: customhouse.Descriptor{MediaType: customhouse.MediaTypeImageIndex, Digest: digest("m"), Size: 1}}
 	must(t, db.AddBlob(t.Context(), repo, digest("b"), 1, ""))
-	must(t, db.DeleteBlob(t.Context(), repo, digest("b")))
-	must(t, db.PutManifest(t.Context(), repo, index.Put{Manifest: m, Create: true}))
+	must(t, db.DeleteBlob(t.Context(), repo, digest("b"), nil))
+	must(t, db.PutManifest(t.Context(), repo, index.Put{Manifest: m}))
 	other.took(t, 3)
 	if got := names(s.took(t, 1)); !cmp.Equal(got, []string{"push a/app " + short(digest("m"))}) {
 		t.Errorf("events = %v", got)

@@ -139,7 +139,9 @@ type TagSet = index.TagAt
 func (p Repository) Adopt(ctx context.Context, a Adoption) error {
 	l := index.Load{Blobs: a.Blobs, Tags: a.Tags, History: a.History, Manifests: make([]index.Loaded, len(a.Manifests))}
 	for i, m := range a.Manifests {
-		l.Manifests[i] = index.Loaded{Manifest: index.Manifest{Descriptor: m.Descriptor, Subject: m.Subject}, Created: a.Created[i]}
+		l.Manifests[i] = index.Loaded{
+			Manifest: index.Manifest{Descriptor: m.Descriptor, Subject: m.Subject}, Names: namesOf(m.Blobs, m.Children), Created: a.Created[i],
+		}
 	}
 	return p.r.index.Load(ctx, p.name, l)
 }

@@ -9,6 +9,7 @@ import (
 
 	"customhouse"
 	"customhouse/blob"
+	"customhouse/index"
 )
 
 // Blob is an open blob. Its bytes are right: where they are not yet known to be, reading them to the end fails before
@@ -160,9 +161,9 @@ func (r *Registry) Holders(ctx context.Context, d customhouse.Digest) ([]string,
 	return r.index.Holders(ctx, d, most)
 }
 
-// DeleteBlob ends the visibility of the blob d in the repository; others keep it. BLOB_UNKNOWN.
-func (p Repository) DeleteBlob(ctx context.Context, d customhouse.Digest) error {
-	err := p.r.index.DeleteBlob(ctx, p.name, d)
+// DeleteBlob ends the visibility of the blob d in the repository; others keep it. BLOB_UNKNOWN, or what permit says.
+func (p Repository) DeleteBlob(ctx context.Context, d customhouse.Digest, permit Permit) error {
+	err := p.remove(ctx, permit, func(ctx context.Context, may index.May) error { return p.r.index.DeleteBlob(ctx, p.name, d, may) })
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return blobUnknown(d)
 	}

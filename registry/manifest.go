@@ -108,8 +108,7 @@ type Push struct {
 	Bytes     []byte             // at most MaxManifestSize
 	Digest    customhouse.Digest // what it must have; zero for whatever it has by SHA256
 	Tags      []customhouse.Tag  // shall point to it
-	Create    bool               // whether the caller may add content and tags
-	Update    bool               // whether the caller may move a tag
+	Permit    Permit             // whether it may be new, and tags be made or moved
 }
 
 // Pushed is a manifest that was taken.
@@ -120,8 +119,8 @@ type Pushed struct {
 
 // PushManifest takes a manifest and lets its tags point to it, all or nothing. When it returns nil both survive a loss of
 // power. MANIFEST_INVALID: it is not a manifest, or an ambiguous one. DIGEST_INVALID: it has another digest.
-// MANIFEST_BLOB_UNKNOWN: what it names is not in the repository. SIZE_INVALID: what it names has another size. DENIED:
-// Create or Update would be needed.
+// MANIFEST_BLOB_UNKNOWN: what it names is not in the repository. SIZE_INVALID: what it names has another size. Or else
+// what Permit says.
 func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error) {
 	if err := p.Pushable(); err != nil {
 		return Pushed{}, err
@@ -150,7 +149,7 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 			Subject: m.subject,
 		},
 		Blobs: m.blobs, Children: m.children, Sparse: p.r.opts.Sparse != SparseNone,
-		Tags: push.Tags, Create: push.Create, Update: push.Update,
+		Tags: push.Tags, Names: namesOf(m.blobs, m.children),
 	}
 	if p.r.opts.Sparse == SparseAll {
 		put.Blobs = nil
@@ -160,7 +159,12 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 			put.Needed = append(put.Needed, child)
 		}
 	}
+	permits := permits{permit: push.Permit}
+	put.May = permits.note()
 	if err := p.r.index.CheckManifest(ctx, p.name, put); err != nil {
+		return Pushed{}, err
+	}
+	if err := permits.ask(ctx); err != nil {
 		return Pushed{}, err
 	}
 	named := append(slices.Clone(put.Blobs), put.Needed...)
@@ -173,7 +177,11 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 	if _, err := p.r.keep(ctx, d, bytes.NewReader(push.Bytes)); err != nil {
 		return Pushed{}, err
 	}
-	if err := p.r.index.PutManifest(context.WithoutCancel(ctx), p.name, put); err != nil {
+	err = permits.guard(context.WithoutCancel(ctx), func(ctx context.Context, may index.May) error {
+		put.May = may
+		return p.r.index.PutManifest(ctx, p.name, put)
+	})
+	if err != nil {
 		return Pushed{}, err
 	}
 	p.r.manifests.Set(d, push.Bytes)
@@ -206,9 +214,9 @@ func (r *Registry) checkPresent(ctx context.Context, named []customhouse.Descrip
 	return index.Missing(missing)
 }
 
-// DeleteManifest removes the manifest d and the tags that point to it. MANIFEST_UNKNOWN.
-func (p Repository) DeleteManifest(ctx context.Context, d customhouse.Digest) error {
-	err := p.r.index.DeleteManifest(ctx, p.name, d)
+// DeleteManifest removes the manifest d and the tags that point to it. MANIFEST_UNKNOWN, or what permit says.
+func (p Repository) DeleteManifest(ctx context.Context, d customhouse.Digest, permit Permit) error {
+	err := p.remove(ctx, permit, func(ctx context.Context, may index.May) error { return p.r.index.DeleteManifest(ctx, p.name, d, may) })
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return manifestUnknown(customhouse.Ref{Digest: d})
 	}
@@ -218,9 +226,9 @@ func (p Repository) DeleteManifest(ctx context.Context, d customhouse.Digest) er
 	return err
 }
 
-// DeleteTag removes a tag and leaves the manifest. MANIFEST_UNKNOWN.
-func (p Repository) DeleteTag(ctx context.Context, tag customhouse.Tag) error {
-	err := p.r.index.DeleteTag(ctx, p.name, tag)
+// DeleteTag removes a tag and leaves the manifest. MANIFEST_UNKNOWN, or what permit says.
+func (p Repository) DeleteTag(ctx context.Context, tag customhouse.Tag, permit Permit) error {
+	err := p.remove(ctx, permit, func(ctx context.Context, may index.May) error { return p.r.index.DeleteTag(ctx, p.name, tag, may) })
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return manifestUnknown(customhouse.Ref{Tag: tag})
 	}

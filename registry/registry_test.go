@@ -277,8 +277,8 @@ func TestMount(t *testing.T) {
 	if got, err := h.Holders(t.Context(), d); err != nil || !cmp.Equal(got, []string{"acc/from", "acc/to"}) {
 		t.Fatalf("Holders = %v, %v", got, err)
 	}
-	must(t, from.DeleteBlob(t.Context(), d))
-	wantCode(t, "DeleteBlob again", from.DeleteBlob(t.Context(), d), customhouse.BlobUnknown)
+	must(t, from.DeleteBlob(t.Context(), d, nil))
+	wantCode(t, "DeleteBlob again", from.DeleteBlob(t.Context(), d, nil), customhouse.BlobUnknown)
 	wantCode(t, "Mount of what was deleted", h.repo(t, "acc/third").Mount(t.Context(), from, d), customhouse.BlobUnknown)
 	wantBlob(t, to, content)
 	must(t, os.Remove(h.stored(d)))
@@ -377,7 +377,7 @@ func TestLists(t *testing.T) {
 		p := h.repo(t, name)
 		pushBlob(t, p, config)
 		_, err := p.PushManifest(t.Context(), registry.Push{
-			Bytes: imageOf(t, config), Tags: []customhouse.Tag{tagOf(t, "1"), tagOf(t, "2"), tagOf(t, "3")}, Create: true,
+			Bytes: imageOf(t, config), Tags: []customhouse.Tag{tagOf(t, "1"), tagOf(t, "2"), tagOf(t, "3")},
 		})
 		must(t, err)
 	}

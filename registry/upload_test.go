@@ -222,7 +222,7 @@ func TestUploadEmpty(t *testing.T) {
 	p := h.repo(t, "acc/app")
 	must(t, finish(t, begin(t, p, ""), sha(nil), nil))
 	wantBlob(t, p, nil)
-	must(t, p.DeleteBlob(t.Context(), sha(nil)))
+	must(t, p.DeleteBlob(t.Context(), sha(nil), nil))
 	pushBlob(t, p, nil)
 	wantBlob(t, p, nil)
 }

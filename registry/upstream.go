@@ -141,7 +141,7 @@ func (p Repository) resolveFrom(ctx context.Context, src *Source, ref customhous
 		return p.fetchManifest(ctx, src, d, ref.Tag)
 	case errors.Is(err, customhouse.ErrNotFound):
 		if here { // what is not for us any more is not for our clients either
-			if err := p.r.index.DeleteTag(customhouse.Untold(ctx), p.name, ref.Tag); err != nil && !errors.Is(err, customhouse.ErrNotFound) {
+			if err := p.r.index.DeleteTag(customhouse.Untold(ctx), p.name, ref.Tag, nil); err != nil && !errors.Is(err, customhouse.ErrNotFound) {
 				return customhouse.Descriptor{}, err
 			}
 		}
@@ -175,7 +175,7 @@ func (p Repository) fetchManifest(ctx context.Context, src *Source, d customhous
 	key := "fetch " + p.name.String() + ":" + tag.String() + "@" + d.String()
 	m, err := once(ctx, &p.r.upstreams.manifests, key, func(ctx context.Context) (customhouse.Descriptor, error) {
 		if m, err := p.r.index.Manifest(ctx, p.name, customhouse.Ref{Digest: d}); err == nil && p.r.present(ctx, m.Descriptor) == nil {
-			return m.Descriptor, p.point(ctx, src, m, tag)
+			return m.Descriptor, p.point(ctx, src, m, tag, nil)
 		}
 		body, err := src.Upstream.Manifest(ctx, src.Repo, customhouse.Ref{Digest: d})
 		if err != nil {
@@ -192,7 +192,8 @@ func (p Repository) fetchManifest(ctx context.Context, src *Source, d customhous
 			return customhouse.Descriptor{}, err
 		}
 		m := index.Manifest{Descriptor: stored.Descriptor, Subject: stored.Subject}
-		return m.Descriptor, p.point(ctx, src, m, tag)
+		names := namesOf(stored.Blobs, stored.Children)
+		return m.Descriptor, p.point(ctx, src, m, tag, names)
 	})
 	if err != nil {
 		name := d.String()
@@ -204,9 +205,10 @@ func (p Repository) fetchManifest(ctx context.Context, src *Source, d customhous
 	return m, nil
 }
 
-// point makes a manifest visible whose bytes are here, and lets tag point to it unless that is zero.
-func (p Repository) point(ctx context.Context, src *Source, m index.Manifest, tag customhouse.Tag) error {
-	put := index.Put{Manifest: m, Sparse: true, Create: true, Update: true}
+// point makes a manifest visible whose bytes are here and that has these names, nil for one that is visible, and lets tag
+// point to it unless that is zero. Nobody is asked: what a copy holds is up to its upstream.
+func (p Repository) point(ctx context.Context, src *Source, m index.Manifest, tag customhouse.Tag, names *index.Names) error {
+	put := index.Put{Manifest: m, Sparse: true, Names: names}
 	if !tag.IsZero() {
 		put.Tags = []customhouse.Tag{tag}
 	}

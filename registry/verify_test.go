@@ -176,7 +176,7 @@ func TestManifestDamaged(t *testing.T) {
 			h := newHouse(t, registry.Options{})
 			config := bytesOf(100, "config")
 			image := imageOf(t, config)
-			push := registry.Push{Bytes: image, Tags: []customhouse.Tag{tagOf(t, "v1")}, Create: true}
+			push := registry.Push{Bytes: image, Tags: []customhouse.Tag{tagOf(t, "v1")}}
 			pushBlob(t, h.repo(t, "acc/app"), config)
 			_, err := h.repo(t, "acc/app").PushManifest(t.Context(), push)
 			must(t, err)
@@ -237,12 +237,12 @@ func TestPushManifest(t *testing.T) {
 					pushBlob(t, p, layer)
 				}
 				if test.child {
-					_, err := p.PushManifest(t.Context(), registry.Push{Bytes: child, Create: true})
+					_, err := p.PushManifest(t.Context(), registry.Push{Bytes: child})
 					must(t, err)
 				}
 				d := sha([]byte(test.manifest))
 				pushed, err := p.PushManifest(t.Context(), registry.Push{
-					Bytes: []byte(test.manifest), Tags: []customhouse.Tag{tagOf(t, "v1")}, Create: true,
+					Bytes: []byte(test.manifest), Tags: []customhouse.Tag{tagOf(t, "v1")},
 				})
 				wantCode(t, "PushManifest", err, want)
 				_, err = p.Manifest(t.Context(), customhouse.Ref{Tag: tagOf(t, "v1")})
@@ -273,11 +273,11 @@ func TestPushManifestOfLostBlob(t *testing.T) {
 			continue // is found when somebody reads it
 		}
 		must(t, damage.do(h.stored(d)))
-		_, err := p.PushManifest(t.Context(), registry.Push{Bytes: imageOf(t, config, layer), Create: true})
+		_, err := p.PushManifest(t.Context(), registry.Push{Bytes: imageOf(t, config, layer)})
 		wantCode(t, "PushManifest with a layer that is "+damage.name, err, customhouse.ManifestBlobUnknown)
 		pushBlob(t, p, layer)
 	}
-	_, err := p.PushManifest(t.Context(), registry.Push{Bytes: imageOf(t, config, layer), Create: true})
+	_, err := p.PushManifest(t.Context(), registry.Push{Bytes: imageOf(t, config, layer)})
 	must(t, err)
 }
 
@@ -288,7 +288,7 @@ func TestPushManifestFails(t *testing.T) {
 		p := h.repo(t, "acc/app")
 		config := bytesOf(100, "config")
 		pushBlob(t, p, config)
-		old := registry.Push{Bytes: imageOf(t, config), Tags: []customhouse.Tag{tagOf(t, "v1")}, Create: true, Update: true}
+		old := registry.Push{Bytes: imageOf(t, config), Tags: []customhouse.Tag{tagOf(t, "v1")}}
 		_, err := p.PushManifest(t.Context(), old)
 		must(t, err)
 		next := old
@@ -320,16 +320,16 @@ func TestDeleteManifest(t *testing.T) {
 	p := h.repo(t, "acc/app")
 	config := bytesOf(100, "config")
 	pushBlob(t, p, config)
-	push := registry.Push{Bytes: imageOf(t, config), Tags: []customhouse.Tag{tagOf(t, "v1"), tagOf(t, "v2")}, Create: true}
+	push := registry.Push{Bytes: imageOf(t, config), Tags: []customhouse.Tag{tagOf(t, "v1"), tagOf(t, "v2")}}
 	pushed, err := p.PushManifest(t.Context(), push)
-	must(t, err, p.DeleteTag(t.Context(), tagOf(t, "v1")))
-	wantCode(t, "DeleteTag again", p.DeleteTag(t.Context(), tagOf(t, "v1")), customhouse.ManifestUnknown)
+	must(t, err, p.DeleteTag(t.Context(), tagOf(t, "v1"), nil))
+	wantCode(t, "DeleteTag again", p.DeleteTag(t.Context(), tagOf(t, "v1"), nil), customhouse.ManifestUnknown)
 	if tags, _, err := p.Tags(t.Context(), "", 10); err != nil || !cmp.Equal(tags, []string{"v2"}) {
 		t.Fatalf("Tags = %v, %v; want v2", tags, err)
 	}
 	_, err = p.Manifest(t.Context(), customhouse.Ref{Digest: pushed.Digest})
-	must(t, err, p.DeleteManifest(t.Context(), pushed.Digest))
-	wantCode(t, "DeleteManifest again", p.DeleteManifest(t.Context(), pushed.Digest), customhouse.ManifestUnknown)
+	must(t, err, p.DeleteManifest(t.Context(), pushed.Digest, nil))
+	wantCode(t, "DeleteManifest again", p.DeleteManifest(t.Context(), pushed.Digest, nil), customhouse.ManifestUnknown)
 	for _, ref := range []customhouse.Ref{{Tag: tagOf(t, "v2")}, {Digest: pushed.Digest}} {
 		_, err := p.Manifest(t.Context(), ref)
 		wantCode(t, "Manifest", err, customhouse.ManifestUnknown)
@@ -338,7 +338,7 @@ func TestDeleteManifest(t *testing.T) {
 	}
 	wantBlob(t, p, config)
 	wantCode(t, "PushManifest by another digest", func() error {
-		_, err := p.PushManifest(t.Context(), registry.Push{Bytes: push.Bytes, Digest: sha(config), Create: true})
+		_, err := p.PushManifest(t.Context(), registry.Push{Bytes: push.Bytes, Digest: sha(config)})
 		return err
 	}(), customhouse.DigestInvalid)
 }

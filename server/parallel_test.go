@@ -23,7 +23,7 @@ func inParallel(n int, do func(i int)) {
 
 // put is a manifest for the index, of which no bytes are stored.
 func put(content []byte) index.Put {
-	return index.Put{Create: true, Manifest: index.Manifest{Descriptor: customhouse.Descriptor{
+	return index.Put{Manifest: index.Manifest{Descriptor: customhouse.Descriptor{
 		MediaType: ociImage, Digest: customhouse.DigestOf(customhouse.SHA256, content), Size: int64(len(content)),
 	}}}
 }

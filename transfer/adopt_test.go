@@ -253,10 +253,10 @@ func TestAdoptAgain(t *testing.T) {
 	h.adopt(t, f, transfer.AdoptOptions{})
 	app := h.repo(t, "app")
 
-	must(t, app.DeleteTag(t.Context(), tag(t, "ours"))) // deleted here: it does not come back
+	must(t, app.DeleteTag(t.Context(), tag(t, "ours"), nil)) // deleted here: it does not come back
 	m, err := app.Manifest(t.Context(), customhouse.Ref{Digest: first})
 	must(t, err)
-	_, err = app.PushManifest(t.Context(), registry.Push{Bytes: m.Bytes, Tags: []customhouse.Tag{tag(t, "pushed")}, Create: true})
+	_, err = app.PushManifest(t.Context(), registry.Push{Bytes: m.Bytes, Tags: []customhouse.Tag{tag(t, "pushed")}})
 	must(t, err)
 	third, _ := f.image("app", "third")
 	f.tag("app", "latest", third)

@@ -181,7 +181,7 @@ func push(t *testing.T, h *house, repo, name string) customhouse.Digest {
 		must(t, p.Monolithic(t.Context(), digestOf(content), -1, strings.NewReader(content)))
 	}
 	pushed, err := p.PushManifest(t.Context(), registry.Push{
-		Bytes: []byte(imageManifest(digestOf(config), digestOf(layer), name)), Tags: []customhouse.Tag{tag(t, "v1")}, Create: true,
+		Bytes: []byte(imageManifest(digestOf(config), digestOf(layer), name)), Tags: []customhouse.Tag{tag(t, "v1")},
 	})
 	must(t, err)
 	return pushed.Digest

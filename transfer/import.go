@@ -155,7 +155,7 @@ func (d *destination) tag(ctx context.Context, desc ocispec.Descriptor, tag cust
 }
 
 func (d *destination) push(ctx context.Context, mediaType string, b []byte, digest customhouse.Digest, tags ...customhouse.Tag) error {
-	_, err := d.PushManifest(ctx, registry.Push{MediaType: mediaType, Bytes: b, Digest: digest, Tags: tags, Create: true, Update: true})
+	_, err := d.PushManifest(ctx, registry.Push{MediaType: mediaType, Bytes: b, Digest: digest, Tags: tags})
 	return explain(err)
 }
 

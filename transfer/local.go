@@ -215,7 +215,7 @@ func (im *importing) dockerImage(ctx context.Context, files fs.FS, image dockerI
 	if err != nil {
 		return err
 	}
-	push := registry.Push{Bytes: manifest, Create: true, Update: true}
+	push := registry.Push{Bytes: manifest}
 	if !n.tag.IsZero() {
 		push.Tags = []customhouse.Tag{n.tag}
 	}

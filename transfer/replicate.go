@@ -286,7 +286,7 @@ func (p *pair) tag(ctx context.Context, t string) (err error) {
 // remove removes a tag that the source does not have any more.
 func (p *pair) remove(ctx context.Context, tag customhouse.Tag) {
 	if !p.Push {
-		p.removed(p.near.Name().String()+":"+tag.String(), p.near.DeleteTag(ctx, tag))
+		p.removed(p.near.Name().String()+":"+tag.String(), p.near.DeleteTag(ctx, tag, nil))
 		return
 	}
 	p.removed(p.name+":"+tag.String(), p.untag(ctx, tag.String()))

@@ -470,7 +470,7 @@ func (r *repo) gone(ctx context.Context) error {
 			tagged[t.Digest] = true
 			continue
 		}
-		if err := r.prune(path, t.Tag.String(), func() error { return r.dest.DeleteTag(ctx, t.Tag) }); err != nil {
+		if err := r.prune(path, t.Tag.String(), func() error { return r.dest.DeleteTag(ctx, t.Tag, nil) }); err != nil {
 			return err
 		}
 		if !r.opts.Prune {
@@ -485,7 +485,7 @@ func (r *repo) gone(ctx context.Context) error {
 		if !missing(path) || tagged[m.Digest] {
 			continue
 		}
-		if err := r.prune(path, m.Digest.String(), func() error { return r.dest.DeleteManifest(ctx, m.Digest) }); err != nil {
+		if err := r.prune(path, m.Digest.String(), func() error { return r.dest.DeleteManifest(ctx, m.Digest, nil) }); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,231 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+
+	"customhouse"
+)
+
+// Standing is a manifest of a repository, with the tags that stand for it: those that point to it, and those of the
+// indexes that contain it.
+type Standing struct {
+	Digest       customhouse.Digest
+	MediaType    string
+	ArtifactType string
+	Tags         []string // none where no tag stands for it
+}
+
+// maxStanding bounds how many manifests a question is answered by.
+const maxStanding = 10_000
+
+// Change is what a write does, in the words that rules have for it.
+type Change struct {
+	Action       customhouse.Action // Create, Update, PutTag, Refer or Delete
+	Tag          string             // "" is none
+	Digest       customhouse.Digest
+	MediaType    string
+	ArtifactType string
+}
+
+// May tells whether changes may be made: nil, or why one of them may not. It is asked inside of the transaction that makes
+// them, and before anything is written, so it answers at once. A nil May permits everything.
+type May func([]Change) error
+
+// asks is may.ask where there is somebody to ask.
+func (may May) asks(changes func() ([]Change, error)) error {
+	if may == nil {
+		return nil
+	}
+	all, err := changes()
+	if err != nil {
+		return err
+	}
+	return may(all)
+}
+
+const (
+	// upwards yields each manifest that a question is about (origin) with those that contain it.
+	upwards = `with recursive up (origin, digest) as (select %s union
+		select up.origin, c.digest from up join manifest_child c on c.repo_id = ?1 and c.child = up.digest)
+		select m.digest, m.media_type, m.artifact_type, string_agg(t.name, ' ') from up
+		join manifest m on m.repo_id = ?1 and m.digest = up.origin
+		left join tag t on t.repo_id = ?1 and t.digest = up.digest
+		group by m.digest, m.media_type, m.artifact_type limit ?3`
+)
+
+var (
+	ofManifest = strings.Replace(upwards, "%s", "?2, ?2", 1)
+	ofBlob     = strings.Replace(upwards, "%s", "digest, digest from manifest_blob where repo_id = ?1 and blob = ?2", 1)
+)
+
+// Standing returns how the manifest d of the repository stands. customhouse.ErrNotFound.
+func (db *DB) Standing(ctx context.Context, repo customhouse.Repo, d customhouse.Digest) (Standing, error) {
+	found, err := db.standing.get(repo.String(), d.String(), func() ([]Standing, error) { return standing(ctx, db, repo, ofManifest, d) })
+	if err == nil && len(found) == 0 {
+		err = customhouse.ErrNotFound
+	}
+	if err != nil {
+		return Standing{}, err
+	}
+	return found[0], nil
+}
+
+// BlobStanding returns how the manifests of the repository stand that name the blob d.
+func (db *DB) BlobStanding(ctx context.Context, repo customhouse.Repo, d customhouse.Digest) ([]Standing, error) {
+	return db.standing.get(repo.String(), "blob "+d.String(), func() ([]Standing, error) { return standing(ctx, db, repo, ofBlob, d) })
+}
+
+// Contained returns the manifests that the index d of the repository lists, and those that they list, be they in the
+// repository or not.
+func (db *DB) Contained(ctx context.Context, repo customhouse.Repo, d customhouse.Digest) ([]customhouse.Digest, error) {
+	return db.contained.get(repo.String(), d.String(), func() (found []customhouse.Digest, err error) {
+		err = db.rows(ctx, func(r *sql.Rows) error {
+			var text string
+			if err := r.Scan(&text); err != nil {
+				return err
+			}
+			child, err := customhouse.ParseDigest(text)
+			found = append(found, child)
+			return err
+		}, `with recursive down (digest) as (select child from manifest_child where repo_id = (select id from repo where name = ?1) and digest = ?2
+			union select c.child from down join manifest_child c on c.repo_id = (select id from repo where name = ?1) and c.digest = down.digest)
+			select digest from down limit ?3`, repo.String(), d.String(), maxStanding+1)
+		return found, enough(len(found), err)
+	})
+}
+
+// standing answers by a query about content.
+func standing(ctx context.Context, a asker, repo customhouse.Repo, query string, d customhouse.Digest) (found []Standing, err error) {
+	id, err := repoID(ctx, a, repo)
+	if errors.Is(err, customhouse.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = a.rows(ctx, func(r *sql.Rows) error {
+		var digest string
+		var tags sql.NullString
+		var s Standing
+		if err := r.Scan(&digest, &s.MediaType, &s.ArtifactType, &tags); err != nil {
+			return err
+		}
+		if tags.String != "" {
+			s.Tags = strings.Split(tags.String, " ")
+		}
+		s.Digest, err = customhouse.ParseDigest(digest)
+		found = append(found, s)
+		return err
+	}, query, id, d.String(), maxStanding+1)
+	return found, enough(len(found), err)
+}
+
+// enough refuses an answer by more manifests than are looked at.
+func enough(n int, err error) error {
+	if err == nil && n > maxStanding {
+		err = errors.New("too many manifests of one repository have to do with it")
+	}
+	return err
+}
+
+// weighStanding is about how many bytes all takes.
+func weighStanding(all []Standing) int {
+	bytes := 0
+	for _, s := range all {
+		bytes += 150 + len(s.MediaType) + len(s.ArtifactType)
+		for _, tag := range s.Tags {
+			bytes += 16 + len(tag)
+		}
+	}
+	return bytes
+}
+
+// changes are those that removing what stands so would be.
+func (s Standing) changes() []Change {
+	c := Change{Action: customhouse.Delete, Digest: s.Digest, MediaType: s.MediaType, ArtifactType: s.ArtifactType}
+	if len(s.Tags) == 0 {
+		return []Change{c}
+	}
+	var all []Change
+	for _, tag := range s.Tags {
+		c.Tag = tag
+		all = append(all, c)
+	}
+	return all
+}
+
+// removal returns the changes that removing the manifest d would be.
+func removal(ctx context.Context, a asker, repo customhouse.Repo, d customhouse.Digest) ([]Change, error) {
+	found, err := standing(ctx, a, repo, ofManifest, d)
+	if err == nil && len(found) == 0 {
+		err = customhouse.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found[0].changes(), nil
+}
+
+// blobRemoval returns the changes that removing the blob d would be: it is part of every manifest that names it.
+func blobRemoval(ctx context.Context, a asker, repo customhouse.Repo, d customhouse.Digest) ([]Change, error) {
+	found, err := standing(ctx, a, repo, ofBlob, d)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		found = []Standing{{Digest: d, MediaType: customhouse.MediaTypeOctetStream}}
+	}
+	var all []Change
+	for _, s := range found {
+		all = append(all, s.changes()...)
+	}
+	return all, nil
+}
+
+// tagRemoval returns the changes that removing a tag would be.
+func tagRemoval(ctx context.Context, a asker, repo customhouse.Repo, tag customhouse.Tag) ([]Change, error) {
+	var m Manifest
+	err := scanManifest(a.row(ctx, "select "+manifestColumns+` from tag t join manifest m on m.repo_id = t.repo_id and m.digest = t.digest
+		where t.repo_id = `+idOf+" and t.name = ?", repo.String(), tag.String()).scan, &m)
+	if err != nil {
+		return nil, err
+	}
+	return []Change{{Action: customhouse.Delete, Tag: tag.String(), Digest: m.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType}}, nil
+}
+
+// changes returns those that a put would be. A tag that points to the manifest already is none.
+func (put *Put) changes(ctx context.Context, a asker, repo customhouse.Repo) (all []Change, err error) {
+	m := &put.Manifest
+	c := Change{Action: customhouse.Create, Digest: m.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType}
+	if len(put.Tags) == 0 {
+		if !m.Subject.IsZero() {
+			c.Action = customhouse.Refer
+		}
+		return []Change{c}, nil
+	}
+	var there int
+	err = a.row(ctx, "select count(*) from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), m.Digest.String()).scan(&there)
+	if err != nil {
+		return nil, err
+	}
+	for _, tag := range put.Tags {
+		var old string
+		err := a.row(ctx, "select digest from tag where repo_id = "+idOf+" and name = ?", repo.String(), tag.String()).scan(&old)
+		c.Tag, c.Action = tag.String(), customhouse.Update
+		switch {
+		case errors.Is(err, customhouse.ErrNotFound) && there == 0:
+			c.Action = customhouse.Create
+		case errors.Is(err, customhouse.ErrNotFound):
+			c.Action = customhouse.PutTag
+		case err != nil:
+			return nil, err
+		case old == m.Digest.String():
+			continue
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
