@@ -200,17 +200,28 @@ func (g *Grant) Demand(ctx context.Context, need Need) error {
 	return nil
 }
 
-// Stranger returns the *Refusal with which somebody without an account is asked for one, nil for somebody who has one: an
-// account may be shown what nobody else is.
-func (g *Grant) Stranger(need Need) error {
-	if g.gate.off || !g.Identity.Anonymous() || g.caller.trust != nil {
-		return nil
+// Unseen refuses with notThere: what need is about is not there, or is not for the caller to know of. Somebody without an
+// account, who with one may be shown more, is asked for it.
+func (g *Grant) Unseen(need Need, notThere *customhouse.Error) error {
+	asked := *g
+	asked.Reason = "not there, or not for the caller to pull: " + notThere.Message
+	if g.Identity.Anonymous() && g.caller.trust == nil {
+		kind := InsufficientScope
+		if g.caller.stranger() {
+			kind = ""
+		}
+		return g.gate.unauthorized(&asked, []Need{need}, kind, loginRequired)
 	}
-	kind := InsufficientScope
-	if g.caller.stranger() {
-		kind = ""
+	return g.gate.unseen(&asked, &need, notThere)
+}
+
+// Untokened returns the grant that the caller's account would have without a token that narrows it.
+func (g *Grant) Untokened() Grant {
+	u := *g
+	if u.caller.trust == nil {
+		u.caller.paper = nil
 	}
-	return g.gate.unauthorized(g, []Need{need}, kind, loginRequired)
+	return u
 }
 
 // pulling is the action that the catalog asks for.

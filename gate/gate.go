@@ -91,8 +91,9 @@ type Authorizer interface {
 
 // Facts of a Target, for packages that know no rules.
 const (
-	FactTag = policy.FactTag
-	Facts   = policy.Facts
+	FactTag    = policy.FactTag
+	FactDigest = policy.FactDigest
+	Facts      = policy.Facts
 )
 
 // Target is what of a resource a request is about, as far as it is known.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // Refusal is why a request is not let through.
 type Refusal struct {
 	ID       string               // of the decision; the client may know it
-	Err      *customhouse.Error   // what the client may know: UNAUTHORIZED, DENIED, TOOMANYREQUESTS or UNAVAILABLE
+	Err      *customhouse.Error   // what the client may know: UNAUTHORIZED, DENIED, TOOMANYREQUESTS, UNAVAILABLE, or what Grant.Unseen was given
 	Identity customhouse.Identity // who was refused, as far as it is known
 	Rule     string               // Source of the rule that decided; for the log
 	Reason   string               // for the log
@@ -77,6 +78,13 @@ func (g *Gate) denied(ctx context.Context, grant *Grant, need *Need, action cust
 		ID: grant.ID, Identity: grant.Identity, Rule: grant.Rule, Reason: grant.Reason,
 		Err: err.WithDetail([]detail{{need.Type, need.Class, need.Name, action}}),
 	}
+}
+
+// unseen refuses as if what need is about were not there.
+func (g *Gate) unseen(grant *Grant, need *Need, notThere *customhouse.Error) *Refusal {
+	err := *notThere
+	err.Message = fmt.Sprintf("%s, or not for %s to see (decision %s)", notThere.Message, cmp.Or(grant.Identity.Account, "anonymous"), grant.ID)
+	return &Refusal{ID: grant.ID, Identity: grant.Identity, Rule: grant.Rule, Reason: grant.Reason, Err: &err}
 }
 
 // unavailable refuses where it cannot be told what the policy says, because of err.

@@ -27,6 +27,9 @@ type Blob struct {
 	linger time.Duration
 }
 
+// BlobUnknown is the BLOB_UNKNOWN for d.
+func BlobUnknown(d customhouse.Digest) *customhouse.Error { return blobUnknown(d) }
+
 func blobUnknown(d customhouse.Digest) *customhouse.Error {
 	return customhouse.Errorf(customhouse.BlobUnknown, "blob unknown to registry").WithDetail(map[string]string{"digest": d.String()})
 }

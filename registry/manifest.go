@@ -22,6 +22,9 @@ type Manifest struct {
 	Bytes []byte // read only
 }
 
+// ManifestUnknown is the MANIFEST_UNKNOWN for what ref names.
+func ManifestUnknown(ref customhouse.Ref) *customhouse.Error { return manifestUnknown(ref) }
+
 func manifestUnknown(ref customhouse.Ref) *customhouse.Error {
 	return customhouse.Errorf(customhouse.ManifestUnknown, "manifest unknown").WithDetail(map[string]string{"reference": ref.String()})
 }
@@ -63,16 +66,21 @@ func (p Repository) Stat(ctx context.Context, ref customhouse.Ref) (customhouse.
 	return d, err
 }
 
-// Resolve returns the descriptor of the manifest that ref names, without a look at its bytes. MANIFEST_UNKNOWN.
-func (p Repository) Resolve(ctx context.Context, ref customhouse.Ref) (customhouse.Descriptor, error) {
-	if src := p.source(); src != nil {
-		return p.resolveFrom(ctx, src, ref)
-	}
+// Here is Resolve without a look elsewhere: of a copy, what is in it. MANIFEST_UNKNOWN.
+func (p Repository) Here(ctx context.Context, ref customhouse.Ref) (customhouse.Descriptor, error) {
 	m, err := p.r.index.Manifest(ctx, p.name, ref)
 	if errors.Is(err, customhouse.ErrNotFound) {
 		err = manifestUnknown(ref)
 	}
 	return m.Descriptor, err
+}
+
+// Resolve returns the descriptor of the manifest that ref names, without a look at its bytes. MANIFEST_UNKNOWN.
+func (p Repository) Resolve(ctx context.Context, ref customhouse.Ref) (customhouse.Descriptor, error) {
+	if src := p.source(); src != nil {
+		return p.resolveFrom(ctx, src, ref)
+	}
+	return p.Here(ctx, ref)
 }
 
 // present tells with an error that content which the index knows is not in the store, or is of another size.
@@ -109,6 +117,10 @@ type Push struct {
 	Digest    customhouse.Digest // what it must have; zero for whatever it has by SHA256
 	Tags      []customhouse.Tag  // shall point to it
 	Permit    Permit             // whether it may be new, and tags be made or moved
+
+	// Known tells whether who pushes may use content of the repository, a manifest or a blob: what they may not is as if it
+	// were not there, and nothing may be absent then. nil: all of it.
+	Known func(ctx context.Context, d customhouse.Digest, manifest bool) (bool, error)
 }
 
 // Pushed is a manifest that was taken.
@@ -159,6 +171,9 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 			put.Needed = append(put.Needed, child)
 		}
 	}
+	if err := push.checkKnown(ctx, m); err != nil {
+		return Pushed{}, err
+	}
 	permits := permits{permit: push.Permit}
 	put.May = permits.note()
 	if err := p.r.index.CheckManifest(ctx, p.name, put); err != nil {
@@ -194,6 +209,27 @@ func (p Repository) changed() {
 	if p.r.opts.Changed != nil {
 		p.r.opts.Changed(p.name)
 	}
+}
+
+// checkKnown makes sure that a manifest draws in nothing that who pushes it may not use.
+func (push *Push) checkKnown(ctx context.Context, m parsed) error {
+	if push.Known == nil {
+		return nil
+	}
+	var missing []customhouse.Digest
+	for i, d := range append(slices.Clone(m.blobs), m.children...) {
+		known, err := push.Known(ctx, d.Digest, i >= len(m.blobs))
+		if err != nil {
+			return err
+		}
+		if !known {
+			missing = append(missing, d.Digest)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return index.Missing(missing)
 }
 
 // checkPresent makes sure that the bytes of content which the index knows are in the store, so that no manifest is taken
@@ -238,9 +274,9 @@ func (p Repository) DeleteTag(ctx context.Context, tag customhouse.Tag, permit P
 	return err
 }
 
-// maxReferrersPage is how many bytes of JSON a page of referrers has at the most, unless it is a single one: with
+// MaxReferrersPage is how many bytes of JSON a page of referrers has at the most, unless it is a single one: with
 // annotations they may be large, and clients read 4 MiB.
-const maxReferrersPage = 3 << 20
+const MaxReferrersPage = 3 << 20
 
 // Referrers returns, in the order of their digests, up to n manifests after the given digest whose subject is d, those of
 // an artifact type unless that is "", as many as fit into a page, and tells whether there are more.
@@ -256,7 +292,7 @@ func (p Repository) Referrers(ctx context.Context, d customhouse.Digest, artifac
 			return nil, false, err
 		}
 		size += len(b)
-		if len(found) == n || len(found) > 0 && size > maxReferrersPage {
+		if len(found) == n || len(found) > 0 && size > MaxReferrersPage {
 			return found, true, nil
 		}
 		found = append(found, m)

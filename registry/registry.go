@@ -117,13 +117,18 @@ func (p Repository) Tags(ctx context.Context, after string, n int) (tags []strin
 	}
 	tags, err = p.r.index.Tags(ctx, p.name, after, n+1)
 	if errors.Is(err, customhouse.ErrNotFound) {
-		return nil, false, customhouse.Errorf(customhouse.NameUnknown, "repository name not known to registry").
-			WithDetail(map[string]string{"name": p.name.String()})
+		return nil, false, NameUnknown(p.name)
 	}
 	if len(tags) > n {
 		return tags[:n], true, err
 	}
 	return tags, false, err
+}
+
+// NameUnknown is the NAME_UNKNOWN for a repository.
+func NameUnknown(name customhouse.Repo) *customhouse.Error {
+	return customhouse.Errorf(customhouse.NameUnknown, "repository name not known to registry").
+		WithDetail(map[string]string{"name": name.String()})
 }
 
 // Ready tells whether the index answers and the store takes bytes. A full disk is no reason to say no: reading and

@@ -20,11 +20,7 @@ var (
 )
 
 func getBlob(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	open := q.repo.Blob
-	if r.Method == http.MethodHead {
-		open = q.repo.StatBlob
-	}
-	b, err := open(r.Context(), q.digest)
+	b, err := q.openBlob(r.Context(), r.Method == http.MethodHead)
 	if err != nil {
 		return err
 	}
@@ -174,7 +170,7 @@ func deleteBlob(st *state, w http.ResponseWriter, r *http.Request, q admitted) e
 	if !st.Delete {
 		return deletesOff("GET", "HEAD")
 	}
-	if err := q.repo.DeleteBlob(r.Context(), q.digest); err != nil {
+	if err := q.deleteBlob(r.Context()); err != nil {
 		return err
 	}
 	accepted(w)

@@ -51,7 +51,7 @@ func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) erro
 
 func tags(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	n := q.page.size(mostEntries, st.Lists.Tags)
-	names, more, err := q.repo.Tags(r.Context(), q.page.last, n)
+	names, more, err := q.tags(r.Context(), q.page.last, n)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func referrers(_ *state, w http.ResponseWriter, r *http.Request, q admitted) err
 		}
 	}
 	n := q.page.size(usualReferrers, mostEntries)
-	found, more, err := q.repo.Referrers(r.Context(), q.ref.Digest, q.artifactType, after, n)
+	found, more, err := q.referrers(r.Context(), after, n)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"io"
 	"mime"
 	"net/http"
@@ -14,7 +13,7 @@ import (
 )
 
 func getManifest(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	m, err := fetch(r, q)
+	m, err := fetch(r, &q)
 	if err != nil {
 		return err
 	}
@@ -40,12 +39,17 @@ func getManifest(st *state, w http.ResponseWriter, r *http.Request, q admitted) 
 }
 
 // fetch returns the manifest that is asked for, without its bytes where only its head is.
-func fetch(r *http.Request, q admitted) (m registry.Manifest, err error) {
-	if r.Method == http.MethodHead {
-		m.Descriptor, err = q.repo.Stat(r.Context(), q.ref)
+func fetch(r *http.Request, q *admitted) (m registry.Manifest, err error) {
+	ref, err := q.pulled(r.Context())
+	if err != nil {
 		return m, err
 	}
-	return q.repo.Manifest(r.Context(), q.ref)
+	if r.Method == http.MethodHead {
+		m.Descriptor, err = q.repo.Stat(r.Context(), ref)
+	} else {
+		m, err = q.repo.Manifest(r.Context(), ref)
+	}
+	return m, q.hide(err)
 }
 
 // substitute finds what a client gets that does not take an index: the image for linux/amd64, as old Docker clients
@@ -92,6 +96,13 @@ func (a accepts) takes(mediaType string) bool {
 }
 
 func putManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	tags := q.request.tags
+	if !q.ref.Tag.IsZero() {
+		tags = []customhouse.Tag{q.ref.Tag}
+	}
+	if err := q.mayPush(r.Context(), tags); err != nil {
+		return err
+	}
 	if r.ContentLength > registry.MaxManifestSize {
 		return manifestTooLarge()
 	}
@@ -108,25 +119,11 @@ func putManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) e
 			return customhouse.Errorf(customhouse.ManifestInvalid, "invalid Content-Type")
 		}
 	}
-	tags := q.tags
-	if !q.ref.Tag.IsZero() {
-		tags = []customhouse.Tag{q.ref.Tag}
-	}
-	create, err := q.allows(r.Context(), customhouse.Create)
+	pushed, err := q.push(r.Context(), registry.Push{MediaType: contentType, Bytes: body, Digest: q.ref.Digest, Tags: tags})
 	if err != nil {
 		return err
 	}
-	update, err := q.allows(r.Context(), customhouse.Update)
-	if err != nil {
-		return err
-	}
-	pushed, err := q.repo.PushManifest(r.Context(), registry.Push{
-		MediaType: contentType, Bytes: body, Digest: q.ref.Digest, Tags: tags, Create: create, Update: update,
-	})
-	if err != nil {
-		return err
-	}
-	for _, tag := range q.tags {
+	for _, tag := range q.request.tags {
 		w.Header().Add("Oci-Tag", tag.String())
 	}
 	if !pushed.Subject.IsZero() {
@@ -134,11 +131,6 @@ func putManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) e
 	}
 	created(w, q.repoPath()+"/manifests/"+pushed.Digest.String(), pushed.Digest)
 	return nil
-}
-
-// allows asks whether the caller may do one more thing with the repository.
-func (q admitted) allows(ctx context.Context, action customhouse.Action) (bool, error) {
-	return q.grant.Allows(ctx, on(q.request.repo, action))
 }
 
 func manifestTooLarge() error {
@@ -150,13 +142,7 @@ func deleteManifest(st *state, w http.ResponseWriter, r *http.Request, q admitte
 	if !st.Delete {
 		return deletesOff("GET", "HEAD", "PUT")
 	}
-	var err error
-	if q.ref.Tag.IsZero() {
-		err = q.repo.DeleteManifest(r.Context(), q.ref.Digest)
-	} else {
-		err = q.repo.DeleteTag(r.Context(), q.ref.Tag)
-	}
-	if err != nil {
+	if err := q.deleteManifest(r.Context()); err != nil {
 		return err
 	}
 	accepted(w)

@@ -265,7 +265,7 @@ func (q admitted) mayTake() error {
 func (st *state) admit(ctx context.Context, cred customhouse.Credential, q request) (gate.Grant, error) {
 	need := q.needs()
 	if !q.mount.IsZero() && !q.from.IsZero() && q.from != q.repo {
-		grant, err := st.Gate.Admit(ctx, cred, append(need, on(q.from, pull...))...)
+		grant, err := st.Gate.Admit(ctx, cred, append(need, pullFrom(q.from))...)
 		var refusal *gate.Refusal
 		if err == nil || !errors.As(err, &refusal) || refusal.Challenge != nil && refusal.Challenge.Error == gate.InsufficientScope {
 			return grant, err

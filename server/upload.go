@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -27,6 +26,9 @@ func beginUpload(st *state, w http.ResponseWriter, r *http.Request, q admitted) 
 		if err := q.repo.Monolithic(r.Context(), q.digest, r.ContentLength, r.Body); err != nil {
 			return err
 		}
+		if err := q.brought(r.Context(), q.digest); err != nil {
+			return err
+		}
 		created(w, q.repoPath()+"/blobs/"+q.digest.String(), q.digest)
 		return nil
 	}
@@ -41,38 +43,25 @@ func beginUpload(st *state, w http.ResponseWriter, r *http.Request, q admitted) 
 	return nil
 }
 
-// mount tries to make a blob of another repository visible in this one. What the caller, by policy and by token, may not
-// pull is treated as if it were not there.
+// mount tries to make a blob of another repository visible in this one, or of any if the request names none.
 func mount(st *state, r *http.Request, q admitted) (bool, error) {
-	sources := []customhouse.Repo{q.from}
-	if q.from.IsZero() {
-		names, err := st.Registry.Holders(r.Context(), q.mount)
-		if err != nil {
-			return false, err
-		}
-		sources = sources[:0]
-		for _, name := range names {
-			repo, err := customhouse.ParseRepo(name)
-			if err != nil {
-				continue
-			}
-			allowed, err := q.grant.Allows(r.Context(), on(repo, pull...))
-			if err != nil {
-				return false, err
-			}
-			if allowed {
-				sources = append(sources, repo)
-			}
-		}
-	} else if q.from != q.repoName() {
-		if allowed, err := q.grant.Allows(r.Context(), on(q.from, pull...)); err != nil || !allowed {
-			return false, err
-		}
+	if may, err := q.mayMount(r.Context()); !may || err != nil {
+		return false, err
 	}
-	for _, from := range sources {
-		err := q.repo.Mount(r.Context(), st.Registry.Repository(from), q.mount)
-		if err == nil || !errors.Is(err, &customhouse.Error{Code: customhouse.BlobUnknown}) {
-			return err == nil, err
+	if !q.from.IsZero() {
+		return q.mountFrom(r.Context(), st.Registry.Repository(q.from))
+	}
+	names, err := st.Registry.Holders(r.Context(), q.mount)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		repo, err := customhouse.ParseRepo(name)
+		if err != nil {
+			continue
+		}
+		if mounted, err := q.mountFrom(r.Context(), st.Registry.Repository(repo)); mounted || err != nil {
+			return mounted, err
 		}
 	}
 	return false, nil
@@ -141,6 +130,9 @@ func putUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) err
 		return err
 	}
 	if err := q.theUpload().Finish(r.Context(), q.digest, offset, r.ContentLength, body); err != nil {
+		return err
+	}
+	if err := q.brought(r.Context(), q.digest); err != nil {
 		return err
 	}
 	created(w, q.repoPath()+"/blobs/"+q.digest.String(), q.digest)

@@ -1,0 +1,422 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"customhouse"
+	"customhouse/gate"
+	"customhouse/registry"
+)
+
+// This file is the one way from a request to what is in a repository. Where the gate has let a request through for a part
+// of what it needs (gate.Grant.Partly), each thing is asked about here, with the facts that rules may ask for:
+//
+//   - A manifest may be pulled by digest for any of the tags that stand for it, or for having none. An index may be pulled
+//     where all that it lists may be.
+//   - A blob may be pulled where a manifest that names it may be, and by who has brought it.
+//   - What may not be pulled is answered like what is not there, and cannot be used in a push.
+//   - Each change of a push or a delete is asked about by itself: see registry.Permit.
+
+// pulls tells whether the caller may pull from repo the manifest that stands so.
+func (q *admitted) pulls(ctx context.Context, repo registry.Repository, s registry.Standing) (bool, error) {
+	need := on(repo.Name(), pull...)
+	need.Target = gate.Target{Known: gate.Facts, Digest: s.Digest.String(), MediaType: s.MediaType, ArtifactType: s.ArtifactType}
+	if len(s.Tags) == 0 {
+		return q.grant.Allows(ctx, need)
+	}
+	for _, tag := range s.Tags {
+		need.Target.Tag = tag
+		if may, err := q.grant.Allows(ctx, need); may || err != nil {
+			return may, err
+		}
+	}
+	return false, nil
+}
+
+// pullsManifest tells whether the caller may pull the manifest d of repo under a tag, or if that is "" by its digest.
+func (q *admitted) pullsManifest(ctx context.Context, repo registry.Repository, d customhouse.Digest, tag string) (bool, error) {
+	s, err := repo.Standing(ctx, d)
+	if isUnknown(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if tag != "" {
+		s.Tags = []string{tag}
+	}
+	may, err := q.pulls(ctx, repo, s)
+	if !may || err != nil || !q.grant.ByContent() || !registry.IsIndex(s.MediaType) {
+		return may, err
+	}
+	children, err := repo.Contained(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	for _, child := range children {
+		if may, err := q.pullsChild(ctx, repo, child); !may || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// pullsChild tells whether the caller may pull what an index lists. Of what is not there the digest alone is known.
+func (q *admitted) pullsChild(ctx context.Context, repo registry.Repository, d customhouse.Digest) (bool, error) {
+	s, err := repo.Standing(ctx, d)
+	if !isUnknown(err) {
+		if err != nil {
+			return false, err
+		}
+		return q.pulls(ctx, repo, s)
+	}
+	need := on(repo.Name(), pull...)
+	need.Target, need.Partly = gate.Target{Known: gate.FactDigest, Digest: d.String()}, true
+	return q.grant.Allows(ctx, need)
+}
+
+// pullsBlob tells whether the caller may pull the blob d of repo.
+func (q *admitted) pullsBlob(ctx context.Context, repo registry.Repository, d customhouse.Digest) (bool, error) {
+	named, err := repo.BlobStanding(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range named {
+		if may, err := q.pulls(ctx, repo, s); may || err != nil {
+			return may, err
+		}
+	}
+	return repo.Brought(ctx, d, q.grant.Identity.Account)
+}
+
+// pullsAll tells whether the caller may pull all that is in the repository, so that nothing of it need be asked about.
+func (q *admitted) pullsAll(ctx context.Context) (bool, error) {
+	if !q.grant.Partly() {
+		return true, nil
+	}
+	return q.grant.Allows(ctx, on(q.repoName(), pull...))
+}
+
+// unseen refuses what the caller may not pull, and what is not there, so that nobody can tell one from the other.
+func (q *admitted) unseen(notThere *customhouse.Error) error {
+	return q.grant.Unseen(on(q.repoName(), pull...), notThere)
+}
+
+// hide is unseen for an err that says that something is not there, and err itself otherwise.
+func (q *admitted) hide(err error) error {
+	var e *customhouse.Error
+	if isUnknown(err) && errors.As(err, &e) && q.grant.Partly() {
+		return q.unseen(e)
+	}
+	return err
+}
+
+func isUnknown(err error) bool {
+	for _, code := range [...]customhouse.Code{customhouse.ManifestUnknown, customhouse.BlobUnknown, customhouse.NameUnknown} {
+		if errors.Is(err, &customhouse.Error{Code: code}) {
+			return true
+		}
+	}
+	return false
+}
+
+// pulled returns a reference to the manifest that is asked for, if the caller may pull it: by digest where it was looked
+// at, so that a tag that moves meanwhile changes nothing.
+func (q *admitted) pulled(ctx context.Context) (customhouse.Ref, error) {
+	if !q.grant.Partly() {
+		return q.ref, nil
+	}
+	d, err := q.repo.Resolve(ctx, q.ref)
+	if err != nil {
+		return q.ref, q.hide(err)
+	}
+	tag := ""
+	if !q.ref.Tag.IsZero() {
+		tag = q.ref.Tag.String()
+	}
+	may, err := q.pullsManifest(ctx, q.repo, d.Digest, tag)
+	if err == nil && !may {
+		err = q.unseen(registry.ManifestUnknown(q.ref))
+	}
+	return customhouse.Ref{Digest: d.Digest}, err
+}
+
+// openBlob opens the blob that is asked for, if the caller may pull it; alone is for a look at it.
+func (q *admitted) openBlob(ctx context.Context, alone bool) (*registry.Blob, error) {
+	if q.grant.Partly() {
+		if may, err := q.pullsBlob(ctx, q.repo, q.digest); err != nil {
+			return nil, err
+		} else if !may {
+			return nil, q.unseen(registry.BlobUnknown(q.digest))
+		}
+	}
+	open := q.repo.Blob
+	if alone {
+		open = q.repo.StatBlob
+	}
+	b, err := open(ctx, q.digest)
+	return b, q.hide(err)
+}
+
+// tags returns up to n tags after the given one that the caller may see, and tells whether there are more of them.
+func (q *admitted) tags(ctx context.Context, after string, n int) (names []string, more bool, err error) {
+	if !q.grant.Partly() {
+		return q.repo.Tags(ctx, after, n)
+	}
+	names, more, err = q.visibleTags(ctx, after, n)
+	if err == nil && len(names) == 0 && !more { // a repository of which nothing is visible is none
+		var any []string
+		if any, more, err = q.visibleTags(ctx, "", 1); err == nil && len(any) == 0 {
+			err = q.unseen(registry.NameUnknown(q.repoName()))
+		}
+		more = false
+	}
+	return names, more, q.hide(err)
+}
+
+func (q *admitted) visibleTags(ctx context.Context, after string, n int) (names []string, more bool, err error) {
+	const least, most = 64, 1000
+	names = []string{}
+	for size := min(max(n+1, least), most); ; size = most {
+		batch, rest, err := q.repo.Tags(ctx, after, size)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, tag := range batch {
+			if sees, err := q.seesTag(ctx, tag); err != nil {
+				return nil, false, err
+			} else if !sees {
+				continue
+			}
+			if len(names) == n {
+				return names, true, nil
+			}
+			names = append(names, tag)
+		}
+		if !rest || len(batch) == 0 {
+			return names, false, nil
+		}
+		after = batch[len(batch)-1]
+	}
+}
+
+// seesTag tells whether the caller may see a tag, with a look at what it points to where that matters. Of a tag that is
+// known by its name alone, in a copy of another repository, that has to do.
+func (q *admitted) seesTag(ctx context.Context, tag string) (bool, error) {
+	need := on(q.repoName(), list...)
+	need.Target = gate.Target{Known: gate.FactTag, Tag: tag}
+	need.Partly = q.grant.ByContent()
+	may, err := q.grant.Allows(ctx, need)
+	if !may || err != nil || !need.Partly {
+		return may, err
+	}
+	name, err := customhouse.ParseTag(tag)
+	if err != nil {
+		return false, nil
+	}
+	d, err := q.repo.Here(ctx, customhouse.Ref{Tag: name})
+	if isUnknown(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	need.Partly = false
+	need.Target = gate.Target{Known: gate.Facts, Tag: tag, Digest: d.Digest.String(), MediaType: d.MediaType, ArtifactType: d.ArtifactType}
+	return q.grant.Allows(ctx, need)
+}
+
+// referrers returns up to n manifests that refer to the one that is asked about and that the caller may pull, after the
+// given one and as many as fit into a page, and tells whether there are more of them.
+func (q *admitted) referrers(ctx context.Context, after customhouse.Digest, n int) (found []customhouse.Descriptor, more bool, err error) {
+	if !q.grant.Partly() {
+		return q.repo.Referrers(ctx, q.ref.Digest, q.artifactType, after, n)
+	}
+	const some = 100
+	found = []customhouse.Descriptor{}
+	bytes := 0
+	for more = true; more; {
+		var batch []customhouse.Descriptor
+		if batch, more, err = q.repo.Referrers(ctx, q.ref.Digest, q.artifactType, after, some); err != nil {
+			return nil, false, err
+		}
+		for _, d := range batch {
+			after = d.Digest
+			if may, err := q.pullsManifest(ctx, q.repo, d.Digest, ""); err != nil {
+				return nil, false, err
+			} else if !may {
+				continue
+			}
+			b, err := json.Marshal(d)
+			if err != nil {
+				return nil, false, err
+			}
+			bytes += len(b)
+			if len(found) == n || len(found) > 0 && bytes > registry.MaxReferrersPage {
+				return found, true, nil
+			}
+			found = append(found, d)
+		}
+		more = more && len(batch) > 0
+	}
+	return found, false, nil
+}
+
+// mayPush refuses a push whose tags the caller may do nothing about, whatever is there.
+func (q *admitted) mayPush(ctx context.Context, tags []customhouse.Tag) error {
+	if !q.grant.Partly() {
+		return nil
+	}
+	for _, tag := range tags {
+		need := on(q.repoName(), customhouse.Push)
+		need.Target, need.Partly = gate.Target{Known: gate.FactTag, Tag: tag.String()}, true
+		if err := q.grant.Demand(ctx, need); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// push takes a manifest, as far as its changes are allowed.
+func (q *admitted) push(ctx context.Context, push registry.Push) (registry.Pushed, error) {
+	push.Permit = q.permit
+	whole, err := q.pullsAll(ctx)
+	if err != nil {
+		return registry.Pushed{}, err
+	}
+	if !whole {
+		push.Known = func(ctx context.Context, d customhouse.Digest, manifest bool) (may bool, err error) {
+			if !manifest {
+				return q.pullsBlob(ctx, q.repo, d)
+			}
+			if may, err = q.pullsManifest(ctx, q.repo, d, ""); may || err != nil {
+				return may, err
+			}
+			return q.repo.Brought(ctx, d, q.grant.Identity.Account)
+		}
+	}
+	pushed, err := q.repo.PushManifest(ctx, push)
+	if err == nil && !whole {
+		err = q.repo.Bring(ctx, pushed.Digest, q.grant.Identity.Account)
+	}
+	return pushed, err
+}
+
+// brought notes that the caller has brought content, where that is not theirs to pull anyway.
+func (q *admitted) brought(ctx context.Context, d customhouse.Digest) error {
+	if whole, err := q.pullsAll(ctx); whole || err != nil {
+		return err
+	}
+	return q.repo.Bring(ctx, d, q.grant.Identity.Account)
+}
+
+// permit is the registry.Permit of the caller. A new manifest without a tag is like a blob: what it is for is decided by
+// the tags that it gets, or that the index gets which lists it.
+func (q *admitted) permit(ctx context.Context, c registry.Change) error {
+	need := on(q.repoName(), c.Action)
+	need.Target = gate.Target{Known: gate.Facts, Tag: c.Tag, Digest: c.Digest.String(), MediaType: c.MediaType, ArtifactType: c.ArtifactType}
+	if c.Tag == "" && c.Action != customhouse.Delete {
+		need.Target.Known &^= gate.FactTag
+		need.Partly = true
+	}
+	return q.grant.Demand(ctx, need)
+}
+
+// removes returns what tells which removals are permitted, nil where all are.
+func (q *admitted) removes() registry.Permit {
+	if !q.grant.Partly() {
+		return nil
+	}
+	return q.permit
+}
+
+// deleteManifest removes the manifest or the tag that is asked for. Who may not, and may not pull it either, does not hear
+// that it is there.
+func (q *admitted) deleteManifest(ctx context.Context) error {
+	var err error
+	if q.ref.Tag.IsZero() {
+		err = q.repo.DeleteManifest(ctx, q.ref.Digest, q.removes())
+	} else {
+		err = q.repo.DeleteTag(ctx, q.ref.Tag, q.removes())
+	}
+	if err = q.hide(err); !isDenied(err) {
+		return err
+	}
+	d, lost := q.repo.Here(ctx, q.ref)
+	if lost == nil {
+		tag := ""
+		if !q.ref.Tag.IsZero() {
+			tag = q.ref.Tag.String()
+		}
+		if may, err := q.reads(ctx, func(reader *admitted) (bool, error) { return reader.pullsManifest(ctx, q.repo, d.Digest, tag) }); err != nil {
+			return err
+		} else if !may {
+			return q.unseen(registry.ManifestUnknown(q.ref))
+		}
+	}
+	return err
+}
+
+// deleteBlob removes the blob that is asked for; see deleteManifest.
+func (q *admitted) deleteBlob(ctx context.Context) error {
+	err := q.hide(q.repo.DeleteBlob(ctx, q.digest, q.removes()))
+	if !isDenied(err) {
+		return err
+	}
+	if may, err := q.reads(ctx, func(reader *admitted) (bool, error) { return reader.pullsBlob(ctx, q.repo, q.digest) }); err != nil {
+		return err
+	} else if !may {
+		return q.unseen(registry.BlobUnknown(q.digest))
+	}
+	return err
+}
+
+// reads asks as the caller would with a token to pull: one to delete alone says nothing about what its account may see.
+func (q *admitted) reads(_ context.Context, ask func(*admitted) (bool, error)) (bool, error) {
+	reader := *q
+	reader.grant = q.grant.Untokened()
+	return ask(&reader)
+}
+
+func isDenied(err error) bool {
+	var refusal *gate.Refusal
+	return errors.As(err, &refusal) && refusal.Err.Code == customhouse.Denied
+}
+
+// mountFrom tries to make a blob of another repository visible in this one. What the caller, by policy and by token, may
+// not pull is treated as if it were not there.
+func (q *admitted) mountFrom(ctx context.Context, from registry.Repository) (bool, error) {
+	source := on(from.Name(), pull...)
+	if from.Name() != q.repoName() || q.grant.Partly() {
+		whole, err := q.grant.Allows(ctx, source)
+		if err != nil {
+			return false, err
+		}
+		if !whole {
+			source.Partly = true
+			if may, err := q.grant.Allows(ctx, source); !may || err != nil {
+				return false, err
+			}
+			if may, err := q.pullsBlob(ctx, from, q.mount); !may || err != nil {
+				return false, err
+			}
+		}
+	}
+	err := q.repo.Mount(ctx, from, q.mount)
+	if errors.Is(err, &customhouse.Error{Code: customhouse.BlobUnknown}) {
+		return false, nil
+	}
+	if err == nil {
+		err = q.brought(ctx, q.mount)
+	}
+	return err == nil, err
+}
+
+// mayMount tells whether the caller may take over blobs: otherwise they upload them.
+func (q *admitted) mayMount(ctx context.Context) (bool, error) {
+	need := on(q.repoName(), customhouse.Mount)
+	need.Partly = true
+	return q.grant.Allows(ctx, need)
+}
