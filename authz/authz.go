@@ -101,6 +101,16 @@ func undecided(decisions []policy.Decision, actions []customhouse.Action) (open 
 	return open, places
 }
 
+// Facts returns which facts about a target decisions depend on: those that members say, the others look at none.
+func (c *Chain) Facts() (facts policy.Fact) {
+	for _, m := range c.members {
+		if f, ok := m.(interface{ Facts() policy.Fact }); ok {
+			facts |= f.Facts()
+		}
+	}
+	return facts
+}
+
 // Rules are the rules of the file, as an authorizer.
 type Rules struct {
 	policy *policy.Policy
@@ -118,3 +128,6 @@ func (Rules) Name() string { return "rules" }
 func (r Rules) Authorize(_ context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
 	return r.policy.DecideAll(q, actions), nil
 }
+
+// Facts returns which facts about a target the rules ask for.
+func (r Rules) Facts() policy.Fact { return r.policy.Facts() }

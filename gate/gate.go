@@ -233,7 +233,7 @@ func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions 
 		return unasked(actions), nil
 	}
 	decisions, err := g.policy.Authorize(ctx, policy.Query{
-		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: g.relevant(target),
+		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: g.relevant(target), Time: g.now(),
 	}, actions)
 	if err == nil && len(decisions) != len(actions) {
 		err = fmt.Errorf("%d decisions about %d actions", len(decisions), len(actions))
