@@ -36,7 +36,7 @@ var graph = map[string][]string{
 	"customhouse/web":             {"authn"},
 	"customhouse/server":          {"registry", "gate", "audit"},
 	"customhouse/transfer":        {"registry", "mirror"},
-	"customhouse/cmd/customhouse": {"index", "notify", "audit", "blob", "authn", "database", "policy", "token", "registry", "gate", "authz", "program", "config", "server", "web", "compat", "transfer", "mirror"},
+	"customhouse/cmd/customhouse": {"index", "notify", "audit", "blob", "authn", "database", "policy", "token", "registry", "gate", "authz", "program", "config", "server", "web", "compat", "transfer", "mirror", "outbound"},
 	"customhouse/examples":        {"config"},
 	"customhouse/e2e":             {},
 	"customhouse/e2e/backend":     {},

@@ -1,6 +1,7 @@
 package customhouse
 
 import (
+	"crypto/x509"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -71,6 +72,10 @@ type Credential struct {
 	Account string     // with Basic
 	Secret  Secret     // the password with Basic, the token with Bearer
 	Client  netip.Addr // where the request came from
+
+	// What the client has shown when the connection was made, its own certificate first, and proved to have the key of.
+	// Nobody has looked yet whether it is good. None where somebody else has made the connection for the client.
+	Certificates []*x509.Certificate
 }
 
 // Scheme is how a credential was presented.

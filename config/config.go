@@ -171,6 +171,13 @@ type Auth struct {
 
 	// The passwords that people who sign in with a browser get for their programs.
 	AppPasswords AppPasswords `yaml:"app_passwords"`
+
+	// Issuers of JWTs that say which program their bearer is: a job of a CI system, a pod. A JWT is the password of
+	// docker login, or goes in the place of one of our tokens, or is exchanged for one.
+	Workload []Workload `yaml:"workload"`
+
+	// Who clients are by the certificate that they show, if they present no other credential.
+	Certificates Certificates `yaml:"certificates"`
 }
 
 // User is an account of the section auth.users.
@@ -302,6 +309,7 @@ func Default() *Config {
 			KeyID:             "thumbprint",
 			Expiration:        5 * time.Minute,
 			RefreshExpiration: 720 * time.Hour,
+			Rotation:          Rotation{Publish: time.Hour},
 		},
 		Auth: Auth{
 			Basic: true, Anonymous: true, Order: slices.Clone(sources), Accounts: true,

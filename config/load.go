@@ -89,6 +89,15 @@ func parse(s shelf, name string, data []byte, checkFiles bool) (*Config, error) 
 			d.report(key, why)
 		}
 	}
+	for i := range c.Auth.Workload {
+		p := &c.Auth.Workload[i].TokenFile
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(name), *p)
+		}
+		if *p != "" && checkFiles {
+			d.report(fmt.Sprintf("auth.workload[%d].token_file", i), readable(*p))
+		}
+	}
 	for i := range c.Auth.AppPasswords.Import {
 		if p := &c.Auth.AppPasswords.Import[i].LevelDB; *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(name), *p)
@@ -136,9 +145,16 @@ func (c *Config) paths() map[string]*string {
 	for i := range c.TLS.ClientCAs {
 		paths[fmt.Sprintf("tls.client_cas[%d]", i)] = &c.TLS.ClientCAs[i]
 	}
+	for i := range c.Token.VerifyKeys {
+		paths[fmt.Sprintf("token.verify_keys[%d]", i)] = &c.Token.VerifyKeys[i]
+	}
 	for i := range c.Token.Trust {
 		t, key := &c.Token.Trust[i], fmt.Sprintf("token.trust[%d]", i)
 		paths[key+".certificates"], paths[key+".jwks"] = &t.Certificates, &t.JWKS
+	}
+	for i := range c.Auth.Workload { // but for token_file, which is read when it is needed
+		w, key := &c.Auth.Workload[i], fmt.Sprintf("auth.workload[%d]", i)
+		paths[key+".jwks"], paths[key+".ca"] = &w.JWKS, &w.CA
 	}
 	c.programPaths(paths)
 	c.Auth.oauthPaths(paths)

@@ -22,8 +22,16 @@ type Token struct {
 	// The algorithm that signs tokens. Empty is that of key, or ES256 for a key that is made.
 	Algorithm string `yaml:"algorithm" jsonschema:"enum=ES256,enum=ES384,enum=ES512,enum=RS256,enum=EdDSA,enum="`
 
-	// The PEM file with the private key that signs tokens. Empty makes one in the folder keys of data at the first start.
+	// The PEM file with the private key that signs tokens. Empty makes one in the folder keys of data at the first start,
+	// and others as rotation says.
 	Key string `yaml:"key"`
+
+	// PEM files with further keys whose tokens are good, and which are published: private keys, public keys or
+	// certificates. It is how a key that is given here is exchanged by hand.
+	VerifyKeys []string `yaml:"verify_keys"`
+
+	// How the keys in the folder keys of data take turns.
+	Rotation Rotation `yaml:"rotation"`
 
 	// The PEM file with the certificate of key, followed by those of its issuers. With x5c only they are sent.
 	Certificate string `yaml:"certificate"`
@@ -44,6 +52,32 @@ type Token struct {
 	Trust []Trust `yaml:"trust"`
 }
 
+// Rotation is the section token.rotation.
+type Rotation struct {
+	// How long a key signs before the next one does. 0 is for ever, or until the command customhouse keys rotate.
+	Every time.Duration `yaml:"every"`
+
+	// How long a new key is published before it signs, so that whoever verifies tokens knows it.
+	Publish time.Duration `yaml:"publish"`
+
+	// How long a key is good after the next has begun to sign. 0 is expiration and two minutes.
+	Keep time.Duration `yaml:"keep"`
+}
+
+// tokenLeeway is by how much the clocks of those may differ who issue and verify tokens.
+const tokenLeeway = time.Minute
+
+// LongestUse returns how long a token may be good after it was issued, clocks that differ in both places granted.
+func (t Token) LongestUse() time.Duration { return t.Expiration + 2*tokenLeeway }
+
+func (c *Config) checkRotation(p *problems) {
+	r := c.Token.Rotation
+	p.check(r.Publish >= 0, "token.rotation.publish", "must not be negative")
+	p.check(r.Every == 0 || r.Every >= time.Hour && r.Every >= 2*max(r.Publish, r.Keep), "token.rotation.every", "want 0, or at least 1h and twice publish and keep")
+	p.check(r.Keep == 0 || r.Keep >= c.Token.Expiration+tokenLeeway, "token.rotation.keep", "want at least token.expiration and a minute: tokens are good that long")
+	p.check(r.Every == 0 || c.Token.Key == "", "token.rotation.every", "has no effect with token.key; name former keys in token.verify_keys")
+}
+
 func (c *Config) checkToken(p *problems) {
 	t := c.Token
 	p.check(t.Issuer != "", "token.issuer", "must not be empty")
@@ -60,6 +94,7 @@ func (c *Config) checkToken(p *problems) {
 	p.check(!t.X5C || t.Certificate != "", "token.x5c", "needs token.certificate")
 	p.check(time.Minute <= t.Expiration && t.Expiration <= 24*time.Hour, "token.expiration", "want 60s to 24h")
 	p.check(t.RefreshExpiration >= t.Expiration, "token.refresh_expiration", "want at least token.expiration")
+	c.checkRotation(p)
 	c.checkTrust(p)
 }
 

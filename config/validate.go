@@ -31,6 +31,7 @@ func (c *Config) problems() Errors {
 	c.checkToken(&p)
 	c.checkAuth(&p)
 	c.checkOAuth(&p)
+	c.checkWorkload(&p)
 	c.checkOrder(&p)
 	c.checkLDAP(&p)
 	c.checkDatabases(&p)

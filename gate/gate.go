@@ -54,15 +54,18 @@ type Options struct {
 	// actions sorted, and no action where none is allowed.
 	Verbatim bool
 
-	Issuer    string        // of the tokens; mandatory
-	Service   string        // the audience of the tokens that open this registry; mandatory
-	Services  []string      // other audiences that tokens are issued for; "*" is any
-	Keys      *token.Keys   // mandatory
-	AccessTTL time.Duration // of access tokens; 0 is DefaultAccessTTL, less than MinAccessTTL an error
+	Issuer    string          // of the tokens; mandatory
+	Service   string          // the audience of the tokens that open this registry; mandatory
+	Services  []string        // other audiences that tokens are issued for; "*" is any
+	Keys      token.KeySource // mandatory
+	AccessTTL time.Duration   // of access tokens; 0 is DefaultAccessTTL, less than MinAccessTTL an error
 
 	AnswerInFull bool // tokens list each scope as it was asked for, with what is allowed of it, be it nothing
 
-	Trust []Trust // issuers of others whose tokens open this registry, too
+	Trust     []Trust     // issuers of others whose tokens open this registry, too
+	Workloads []*Workload // issuers of others that tell who a program is; each has a name of its own
+
+	Certificates *Certificates // tell who comes without a credential; nil: nobody is known by a certificate
 
 	Refresh    RefreshStore  // where refresh tokens are kept; nil issues none
 	RefreshTTL time.Duration // of refresh tokens; 0 is DefaultRefreshTTL
@@ -140,6 +143,9 @@ type Gate struct {
 	log         *slog.Logger
 	now         func() time.Time
 
+	workloads    []*Workload
+	certificates *Certificates
+
 	ids    ids
 	papers *papers
 	logins *logins
@@ -152,6 +158,7 @@ func New(o Options) (*Gate, error) {
 		off: o.Off, chain: o.Chain, policy: o.Policy, verbatim: o.Verbatim, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
 		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, audit: o.Audit, auditFirst: o.AuditFirst, log: o.Log, now: o.Now,
 	}
+	g.workloads, g.certificates = o.Workloads, o.Certificates
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -196,6 +203,9 @@ func New(o Options) (*Gate, error) {
 		return nil, errors.New("anonymous has an account")
 	case o.Limits.PerAccount < 0 || o.Limits.PerClient < 0:
 		return nil, errors.New("a limit of failed logins is negative")
+	}
+	if err := g.checkWorkloads(); err != nil {
+		return nil, err
 	}
 	p := o.Previous
 	if p != nil && p.papers != nil && p.trusts(g) {

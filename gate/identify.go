@@ -23,7 +23,7 @@ func (g *Gate) identify(ctx context.Context, cred customhouse.Credential, to doo
 	var err error
 	switch cred.Scheme {
 	case customhouse.None:
-		c.identity = g.anonymous
+		c.identity, err = g.uncredentialed(ctx, &cred, false)
 	case customhouse.Basic:
 		if !g.allowBasic && to == toContent {
 			return caller{}, errNoBasic
@@ -32,12 +32,18 @@ func (g *Gate) identify(ctx context.Context, cred customhouse.Credential, to doo
 	case customhouse.Bearer:
 		var p *paper
 		if p, err = g.verify(ctx, cred.Secret); err == nil {
+			if c.identity = p.identity; p.workload != nil { // it says who, and the policy is the only limit
+				break
+			}
 			c.paper, c.trust = &p.claims, g.trust(p)
 			if c.trust != nil && to == toOffice {
 				return caller{}, errOthers
 			}
-			c.identity = p.identity
-			if c.trust == nil { // else its issuer answers for the account
+			switch {
+			case c.trust != nil: // its issuer answers for the account
+			case p.claims.Bound != "" || p.identity.Method == MethodCertificate:
+				c.identity, err = g.bearerOf(p, &cred)
+			default:
 				c.identity, err = g.present(ctx, &p.identity)
 			}
 			if errors.Is(err, authn.ErrUnknownUser) {
@@ -53,7 +59,7 @@ func (g *Gate) identify(ctx context.Context, cred customhouse.Credential, to doo
 // present returns the identity that was vouched for once as it is today. The error is authn.ErrUnknownUser if the same
 // authenticator does not vouch any more for the same account with the same credential, or that of an outage.
 func (g *Gate) present(ctx context.Context, was *customhouse.Identity) (customhouse.Identity, error) {
-	if was.Anonymous() {
+	if was.Anonymous() || was.Method == MethodWorkload { // of which ourPaper has seen what there is to see
 		return *was, nil
 	}
 	is, err := g.chain.Recall(ctx, *was)

@@ -22,18 +22,28 @@ import (
 const (
 	GrantPassword = "password"
 	GrantRefresh  = "refresh_token"
+	GrantExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693
+)
+
+// Types of a token that is exchanged (RFC 8693, section 3).
+const (
+	TypeJWT         = "urn:ietf:params:oauth:token-type:jwt"
+	TypeIDToken     = "urn:ietf:params:oauth:token-type:id_token"
+	TypeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
 )
 
 // TokenRequest is a request to the token endpoint, by GET (Docker token specification) or POST (OAuth 2).
 type TokenRequest struct {
-	Credential   customhouse.Credential // None or Basic; the name and password of the password grant too
+	Credential   customhouse.Credential // the name and password of the password grant too; Bearer with the JWT of a workload
 	Services     []string               // that the token is to open; none is ours
 	Scopes       []string               // one resource scope each; empty ones say nothing
 	Account      string                 // who the client says it is, beside the credential; "" says nothing
 	Offline      bool                   // a refresh token is wanted
 	ClientID     string
-	GrantType    string             // "" with GET, else GrantPassword or GrantRefresh
+	GrantType    string             // "" with GET, else one of those above
 	RefreshToken customhouse.Secret // with GrantRefresh
+	Subject      customhouse.Secret // with GrantExchange: the token that is exchanged
+	SubjectType  string             // its type
 }
 
 // Token is what the token endpoint answers.
@@ -68,6 +78,7 @@ const (
 	InvalidRequest       = "invalid_request"
 	InvalidGrant         = "invalid_grant"
 	InvalidScope         = "invalid_scope"
+	InvalidTarget        = "invalid_target" // RFC 8693, section 2.2.2
 	UnsupportedGrantType = "unsupported_grant_type"
 )
 
@@ -107,6 +118,10 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, &OAuthError{Code: InvalidRequest, Description: "authorization is off; no token is needed"}
 	}
 	services, err := g.audience(r.Services)
+	var target *OAuthError
+	if errors.As(err, &target) && r.GrantType == GrantExchange {
+		target.Code = InvalidTarget
+	}
 	if err != nil {
 		return Token{}, err
 	}
@@ -131,13 +146,23 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		}
 	}
 	t.IssuedAt, t.ExpiresIn = g.now().UTC().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
+	if end := t.Identity.Expires; !end.IsZero() { // no token lives longer than what it was had for
+		t.ExpiresIn = min(t.ExpiresIn, end.Sub(t.IssuedAt).Truncate(time.Second))
+	}
 	claims := token.Claims{
 		ID: token.NewID(), Subject: t.Identity.Account, Audience: services, Access: t.Access,
 		IssuedAt: t.IssuedAt, NotBefore: t.IssuedAt.Add(-notBefore), Expires: t.IssuedAt.Add(t.ExpiresIn),
 	}
 	if !g.inFull { // another registry has no use for what follows
 		claims.Method, claims.Stamp = t.Identity.Method, t.Identity.Stamp
-		if !g.chain.CanLookUp(claims.Method) { // else the present ones are asked for with each request
+		switch {
+		case claims.Method == MethodWorkload:
+			claims.Vouched = t.Identity.Claims
+		case claims.Method == MethodCertificate:
+			if known, err := g.certified(&r.Credential); err == nil && known != nil {
+				claims.Bound = known.thumbprint
+			}
+		case !g.chain.CanLookUp(claims.Method): // else the present ones are asked for with each request
 			claims.Labels = t.Identity.Labels
 		}
 	}
@@ -146,7 +171,7 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, err
 	}
 	t.Token = customhouse.Secret(text)
-	if r.Offline && r.GrantType != GrantRefresh && g.refresh != nil && !t.Identity.Anonymous() && len(services) == 1 {
+	if r.Offline && r.GrantType != GrantRefresh && g.refresh != nil && renews(t.Identity) && len(services) == 1 {
 		if t.RefreshToken, err = g.newRefresh(ctx, &r, t.Identity, services[0]); err != nil {
 			refusal := g.unidentified(t.ID, r.Credential, nil, err)
 			refusal.Challenge = nil
@@ -208,6 +233,13 @@ func (g *Gate) parse(r *TokenRequest) ([]customhouse.Access, error) {
 		if r.RefreshToken == "" {
 			return bad(InvalidRequest, "the refresh_token grant takes refresh_token")
 		}
+	case GrantExchange:
+		if r.Subject == "" {
+			return bad(InvalidRequest, "the token exchange takes subject_token")
+		}
+		if r.SubjectType != TypeJWT && r.SubjectType != TypeIDToken {
+			return bad(InvalidRequest, "the token exchange takes a subject_token_type of %s or %s", TypeJWT, TypeIDToken)
+		}
 	default:
 		return bad(UnsupportedGrantType, "use password or refresh_token")
 	}
@@ -234,29 +266,45 @@ func (g *Gate) parse(r *TokenRequest) ([]customhouse.Access, error) {
 
 // tokenIdentity tells who the token is for.
 func (g *Gate) tokenIdentity(ctx context.Context, r *TokenRequest, services []string) (customhouse.Identity, error) {
-	if r.GrantType == GrantRefresh {
+	switch r.GrantType {
+	case GrantRefresh:
 		id, err := g.exchange(ctx, r, services)
 		if err != nil {
 			err = g.auditLogin(ctx, GrantRefresh, id.Account, &id, addressOf(&r.Credential), err)
 		}
 		return id, err
+	case GrantExchange:
+		if !g.mayAssert(r.Subject) {
+			return customhouse.Identity{}, &OAuthError{Code: InvalidRequest, Description: "the subject_token is of no issuer that is trusted"}
+		}
+		id, err := g.assertion(ctx, customhouse.Credential{Secret: r.Subject, Client: r.Credential.Client})
+		if errors.Is(err, errWorkload) {
+			err = &OAuthError{Code: InvalidRequest, Description: workloadRefused(err), Cause: err}
+		}
+		return id, err
 	}
 	switch r.Credential.Scheme {
 	case customhouse.None:
-		if r.Account != "" {
-			return customhouse.Identity{}, fmt.Errorf("%w: an account is named and nothing proves it", authn.ErrWrongPassword)
+		id, err := g.uncredentialed(ctx, &r.Credential, true)
+		switch {
+		case err != nil:
+		case r.Account != "" && r.Account != id.Account:
+			err = fmt.Errorf("%w: an account is named and nothing proves it", authn.ErrWrongPassword)
+		case id.Anonymous() && g.noAnonymous:
+			err = errNoAccount
 		}
-		if g.noAnonymous {
-			return customhouse.Identity{}, errNoAccount
-		}
-		return g.anonymous, nil
+		return id, err
 	case customhouse.Basic:
 		if r.Account != "" && r.Account != r.Credential.Account {
 			return customhouse.Identity{}, fmt.Errorf("%w: account and credential name two accounts", authn.ErrWrongPassword)
 		}
 		return g.login(ctx, r.Credential)
+	case customhouse.Bearer:
+		if g.mayAssert(r.Credential.Secret) {
+			return g.assertion(ctx, r.Credential)
+		}
 	}
-	return customhouse.Identity{}, &OAuthError{Code: InvalidRequest, Description: "a token cannot be had for a token; use name and password"}
+	return customhouse.Identity{}, &OAuthError{Code: InvalidRequest, Description: "a token is no credential here; use an account and its password"}
 }
 
 // answer returns what a token says about scopes.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/maypok86/otter/v2"
 
@@ -33,6 +34,8 @@ type paper struct {
 	identity customhouse.Identity // when it was issued
 	issuer   int                  // position among the issuers that are trusted, or ours
 	proof    token.Proof          // of another issuer's
+	workload *Workload            // whose JWT it is, which says who its bearer is and no more; nil for a token
+	known    atomic.Bool          // whether the audit log has a login with it
 }
 
 // papers remembers verified tokens by their SHA-256, so that the signature of each is checked once.
@@ -47,7 +50,8 @@ func newPapers() *papers {
 // trusts returns whether g and o take the same tokens of the same issuers.
 func (g *Gate) trusts(o *Gate) bool {
 	return g.authority.Equal(o.authority) &&
-		slices.EqualFunc(g.trusted, o.trusted, func(a, b Trust) bool { return a.Equal(b.Trust) })
+		slices.EqualFunc(g.trusted, o.trusted, func(a, b Trust) bool { return a.Equal(b.Trust) }) &&
+		slices.EqualFunc(g.workloads, o.workloads, (*Workload).equal)
 }
 
 // trust returns the other issuer of p, nil if it is ours.
@@ -84,6 +88,9 @@ func (g *Gate) verify(ctx context.Context, text customhouse.Secret) (*paper, err
 
 // validate checks a remembered token once more.
 func (g *Gate) validate(ctx context.Context, p *paper) error {
+	if p.workload != nil {
+		return p.workload.trust.Validate(ctx, &p.claims, p.proof, g.now())
+	}
 	if t := g.trust(p); t != nil {
 		return t.Validate(ctx, &p.claims, p.proof, g.now())
 	}
@@ -91,14 +98,16 @@ func (g *Gate) validate(ctx context.Context, p *paper) error {
 }
 
 // read has a token verified by ourselves and then by each issuer that is trusted. Nothing in the token says by whom,
-// since nothing in it counts before its signature. The error is that of whoever knew most about it.
+// since nothing in it counts before its signature; but one that names an issuer of workloads is asked of that one alone.
+// The error is that of whoever knew most about it.
 func (g *Gate) read(ctx context.Context, text string) (*paper, error) {
 	now := g.now()
 	claims, reason := g.authority.Verify(text, now)
 	if reason == nil {
-		return &paper{claims: claims, issuer: ours, identity: customhouse.Identity{
-			Account: claims.Subject, Labels: claims.Labels, Method: claims.Method, Stamp: claims.Stamp,
-		}}, nil
+		return g.ourPaper(claims)
+	}
+	if issuer := token.IssuerOf(text); len(g.workloads) > 0 && g.isWorkload(issuer) {
+		return g.readAssertion(ctx, issuer, text, now)
 	}
 	for i := range g.trusted {
 		if errors.Is(reason, token.ErrExpired) || errors.Is(reason, token.ErrNotYet) {
@@ -116,6 +125,20 @@ func (g *Gate) read(ctx context.Context, text string) (*paper, error) {
 		}
 	}
 	return nil, reason
+}
+
+// ourPaper returns a token that we have issued, for the identity that it was issued for.
+func (g *Gate) ourPaper(claims token.Claims) (*paper, error) {
+	p := &paper{claims: claims, issuer: ours, identity: customhouse.Identity{
+		Account: claims.Subject, Labels: claims.Labels, Method: claims.Method, Stamp: claims.Stamp,
+	}}
+	if claims.Method == MethodWorkload {
+		var err error
+		if p.identity, err = g.recallWorkload(&claims); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // unasked are decisions where the policy is not asked: the token says what is allowed.

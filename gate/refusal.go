@@ -132,6 +132,10 @@ func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []Need
 	grant := &Grant{ID: id, Reason: err.Error()}
 	var limited *limitedError
 	switch {
+	case errors.Is(err, errCertificate) && !errors.Is(err, errToken):
+		return g.unauthorized(grant, needs, "", errCertificate.Error())
+	case errors.Is(err, errWorkload):
+		return g.unauthorized(grant, needs, "", workloadRefused(err))
 	case errors.Is(err, errToken):
 		return g.unauthorized(grant, needs, InvalidToken, "invalid token")
 	case errors.Is(err, errNoAccount):

@@ -212,7 +212,7 @@ func TestTrustOutage(t *testing.T) {
 		w.Write(f.keys.JWKS())
 	}))
 	defer site.Close()
-	remote, err := token.NewRemote(site.URL, nil, nil)
+	remote, err := token.NewRemote(site.URL, token.RemoteOptions{})
 	must(t, err)
 	trust, err := token.NewTrust(token.TrustOptions{Issuer: "Auth Service", Service: service, Remote: remote})
 	must(t, err)

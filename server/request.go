@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/x509"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -246,6 +247,7 @@ func (st *state) credential(r *http.Request) (c customhouse.Credential, err erro
 	if c.Client, err = st.Proxies.client(r); err != nil {
 		return c, err
 	}
+	c.Certificates = st.certificates(r)
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return c, nil
@@ -264,4 +266,25 @@ func (st *state) credential(r *http.Request) (c customhouse.Credential, err erro
 		return c, customhouse.Errorf(customhouse.BadRequest, "this registry takes Basic and Bearer authorization")
 	}
 	return c, nil
+}
+
+// certificates returns what the client has shown when it connected. Those of a trusted proxy are its own and none of the
+// client's. Nor do they count where a page of another site makes a browser send the request: it shows a certificate to
+// whomever it connects to, whoever asks it to.
+func (st *state) certificates(r *http.Request) []*x509.Certificate {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || st.Proxies.trusts(peerAddr(r)) || !ofItself(r.Header) {
+		return nil
+	}
+	return r.TLS.PeerCertificates
+}
+
+// ofItself tells whether no page of another site has made the client send the request (Fetch Metadata Request Headers).
+func ofItself(h http.Header) bool {
+	switch h.Get("Sec-Fetch-Site") {
+	case "":
+		return h.Get("Origin") == "" // no program sends it, and old browsers do
+	case "same-origin", "none":
+		return true
+	}
+	return false
 }

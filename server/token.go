@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +25,6 @@ func (st *state) token(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if cred.Scheme == customhouse.Bearer {
-		return &gate.OAuthError{Code: gate.InvalidRequest, Description: "a token is no credential here; use an account and its password"}
-	}
 	var q gate.TokenRequest
 	switch r.Method {
 	case http.MethodGet:
@@ -39,7 +37,10 @@ func (st *state) token(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if q.Credential.Scheme == customhouse.None {
+	switch {
+	case cred.Scheme == customhouse.Bearer && r.Method == http.MethodPost:
+		return badTokenRequest("a token is no credential here; use an account and its password")
+	case q.Credential.Scheme == customhouse.None && q.GrantType != gate.GrantExchange:
 		q.Credential = cred
 	}
 	q.Credential.Client = cred.Client
@@ -52,13 +53,14 @@ func (st *state) token(w *response, r *http.Request) error {
 		return err
 	}
 	w.decision(t.ID, t.Identity, "", "token for "+t.Scope())
-	return writeToken(w, r, t)
+	return writeToken(w, r, t, q.GrantType)
 }
 
-func writeToken(w http.ResponseWriter, r *http.Request, t gate.Token) error {
+func writeToken(w http.ResponseWriter, r *http.Request, t gate.Token, grantType string) error {
 	answer := struct {
 		Token        string `json:"token,omitempty"`
 		AccessToken  string `json:"access_token"`
+		IssuedType   string `json:"issued_token_type,omitempty"` // RFC 8693, section 2.2.1
 		TokenType    string `json:"token_type,omitempty"`
 		Scope        string `json:"scope,omitempty"`
 		ExpiresIn    int    `json:"expires_in"`
@@ -70,6 +72,9 @@ func writeToken(w http.ResponseWriter, r *http.Request, t gate.Token) error {
 	}
 	if r.Method == http.MethodPost {
 		answer.TokenType, answer.Scope = "Bearer", t.Scope()
+		if grantType == gate.GrantExchange {
+			answer.IssuedType = gate.TypeAccessToken
+		}
 	} else {
 		answer.Token = answer.AccessToken
 	}
@@ -103,7 +108,7 @@ func tokenForm(r *http.Request) (gate.TokenRequest, error) {
 		return gate.TokenRequest{}, err
 	}
 	for key, list := range values {
-		if len(list) > 1 && key != "scope" && key != "service" {
+		if len(list) > 1 && key != "scope" && key != "service" && key != "audience" && key != "resource" {
 			return gate.TokenRequest{}, badTokenRequest("parameter " + key + " is given more than once")
 		}
 	}
@@ -116,9 +121,30 @@ func tokenForm(r *http.Request) (gate.TokenRequest, error) {
 			Scheme: customhouse.Basic, Account: values.Get("username"), Secret: customhouse.Secret(values.Get("password")),
 		}
 	}
-	if q.GrantType == "" {
+	switch q.GrantType {
+	case "":
 		return q, badTokenRequest("grant_type is missing")
+	case gate.GrantExchange:
+		return exchangeForm(q, values)
 	}
+	return q, nil
+}
+
+// exchangeForm reads what is of the token exchange alone (RFC 8693, section 2.1). Audience and resource are both names of
+// services here.
+func exchangeForm(q gate.TokenRequest, values url.Values) (gate.TokenRequest, error) {
+	if wanted := values.Get("requested_token_type"); wanted != "" && wanted != gate.TypeAccessToken && wanted != gate.TypeJWT {
+		return q, badTokenRequest("the requested_token_type is not one of those that are issued here")
+	}
+	if values.Has("actor_token") {
+		return q, badTokenRequest("nobody acts for another here: actor_token is not supported")
+	}
+	for _, s := range slices.Concat(values["audience"], values["resource"]) {
+		if !slices.Contains(q.Services, s) {
+			q.Services = append(q.Services, s)
+		}
+	}
+	q.Subject, q.SubjectType = customhouse.Secret(values.Get("subject_token")), values.Get("subject_token_type")
 	return q, nil
 }
 

@@ -35,6 +35,8 @@ func parseClaims(payload string) (Claims, error) {
 		Method:    r.optional("method"),
 		Stamp:     r.optional("stamp"),
 		Labels:    r.labels(),
+		Vouched:   r.vouched(),
+		Bound:     r.bound(),
 	}
 	if r.wrong != "" {
 		return Claims{}, fmt.Errorf("%w: claim %s", ErrMalformed, r.wrong)
@@ -186,6 +188,20 @@ func (r *reader) access() []customhouse.Access {
 		accesses[i] = a
 	}
 	return accesses
+}
+
+// bound reads "cnf". A way to confirm that is not known is one that cannot be checked, so the token is not good.
+func (r *reader) bound() string {
+	v, there := r.object["cnf"]
+	if !there {
+		return ""
+	}
+	object, _ := v.(map[string]any)
+	thumbprint, _ := object["x5t#S256"].(string)
+	if thumbprint == "" || len(object) != 1 {
+		r.bad("cnf")
+	}
+	return thumbprint
 }
 
 func (r *reader) labels() map[string][]string {

@@ -1,7 +1,6 @@
 package token
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
@@ -38,22 +37,7 @@ func LoadOrCreate(path string, alg Algorithm) (*Key, error) {
 // owner may be able to write the file. The error is fs.ErrNotExist if it is not there.
 func Load(path string) (*Key, error) {
 	bad := func(err error) (*Key, error) { return nil, fmt.Errorf("key file %s: %w", path, err) }
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return bad(errors.New("not a regular file"))
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return bad(fmt.Errorf("others than its owner can write it (mode %04o); use chmod 600", info.Mode().Perm()))
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	data, mode, err := readKeyFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +49,29 @@ func Load(path string) (*Key, error) {
 	if err != nil {
 		return bad(err)
 	}
-	k.exposed = info.Mode().Perm()&0o004 != 0
+	k.exposed = mode&0o004 != 0
 	return k, nil
+}
+
+// readKeyFile returns the content and the mode of a file that nobody but its owner can write.
+func readKeyFile(path string) ([]byte, fs.FileMode, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("key file %s: not a regular file", path)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return nil, 0, fmt.Errorf("key file %s: others than its owner can write it (mode %04o); use chmod 600", path, info.Mode().Perm())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	return data, info.Mode().Perm(), err
 }
 
 // parsePrivate reads the first private key of a PEM file.
@@ -105,18 +110,62 @@ func create(path string, alg Algorithm) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(k.private)
-	if err != nil {
-		return nil, err
-	}
-	var text bytes.Buffer
-	if err := pem.Encode(&text, &pem.Block{Type: "PRIVATE KEY", Bytes: der}); err != nil {
-		return nil, err
-	}
-	if err := writeFile(path, text.Bytes()); err != nil {
+	if err := k.write(path); err != nil {
 		return nil, fmt.Errorf("create key file %s: %w", path, err)
 	}
 	return k, nil
+}
+
+// write makes the file of a private key, which is on disk when write returns.
+func (k *Key) write(path string) error {
+	der, err := x509.MarshalPKCS8PrivateKey(k.private)
+	if err != nil {
+		return err
+	}
+	return writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// LoadVerifying returns the key in the PEM file at path, of which only the public half is used: a public key, a private one
+// or a certificate. Nobody but its owner may be able to write the file.
+func LoadVerifying(path string) (*Key, error) {
+	data, _, err := readKeyFile(path)
+	if err != nil {
+		return nil, err
+	}
+	public, err := parsePublic(data)
+	if err != nil {
+		return nil, fmt.Errorf("key file %s: %w", path, err)
+	}
+	k, err := NewPublicKey(public)
+	if err != nil {
+		return nil, fmt.Errorf("key file %s: %w", path, err)
+	}
+	return k, nil
+}
+
+// parsePublic reads the public half of the first key of a PEM file.
+func parsePublic(data []byte) (crypto.PublicKey, error) {
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		switch block.Type {
+		case "PUBLIC KEY":
+			key, err := x509.ParsePKIXPublicKey(block.Bytes)
+			if err != nil {
+				return nil, errors.New("the public key cannot be parsed")
+			}
+			return key, nil
+		case "CERTIFICATE":
+			c, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, errors.New("the certificate cannot be parsed")
+			}
+			return c.PublicKey, nil
+		}
+	}
+	private, err := parsePrivate(data)
+	if err != nil {
+		return nil, err
+	}
+	return private.Public(), nil
 }
 
 // writeFile puts a file that only its owner can read in place, whole and durable or not at all.
@@ -144,7 +193,12 @@ func writeFile(path string, data []byte) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
+	return syncFolder(dir)
+}
+
+// syncFolder makes names in a folder durable.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,12 @@ func NewKeys(signing *Key, verifying ...*Key) (*Keys, error) {
 	return k, err
 }
 
+// Signing returns the key that signs.
+func (k *Keys) Signing() *Key { return k.signing }
+
+// Current implements KeySource.
+func (k *Keys) Current() *Keys { return k }
+
 // JWKS returns the public keys as a JWK set (RFC 7517, section 5): each by its thumbprint, and by the other name if its
 // tokens carry that. The caller does not change it.
 func (k *Keys) JWKS() []byte { return k.jwks }

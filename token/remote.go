@@ -8,10 +8,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"customhouse"
 )
 
 // When a Remote asks again.
@@ -22,13 +26,24 @@ const (
 	fetchTime    = 5 * time.Second
 )
 
+// RemoteOptions are the settings of a Remote.
+type RemoteOptions struct {
+	// Discover makes the address that of an issuer, which tells where its key set is (OpenID Connect Discovery).
+	Discover  bool
+	Transport http.RoundTripper // by which it is got; nil is one of its own
+	TokenFile string            // holds a token to get it with, which goes to the origin of the address only; "" is none
+	Log       *slog.Logger      // nil is silent
+}
+
 // Remote is the key set of another at a URL. It is fetched when it is first needed, when it is old and when a token names a
 // key that is not in it; never more than once in ten seconds. While it cannot be fetched the last one stays good for an
 // hour. Keep a Remote as long as its URL is configured: what it knows outlives a reload.
 type Remote struct {
-	url    string
-	client *http.Client
-	log    *slog.Logger
+	address   *url.URL
+	issuer    string // that the address is one of; "" if it is the address of the key set
+	tokenFile string
+	client    *http.Client
+	log       *slog.Logger
 
 	fetching sync.Mutex
 	last     atomic.Pointer[fetched]
@@ -42,23 +57,25 @@ type fetched struct {
 	err   error // of the last try
 }
 
-// NewRemote returns the key set at address. It is got through transport, nil is one of its own; redirects are followed to
-// the same origin only.
-func NewRemote(address string, transport http.RoundTripper, log *slog.Logger) (*Remote, error) {
+// NewRemote returns the key set at address. Redirects are followed to the same origin only.
+func NewRemote(address string, o RemoteOptions) (*Remote, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("no URL of a key set")
 	}
-	if transport == nil {
+	if o.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxResponseHeaderBytes, t.MaxIdleConns, t.DisableCompression = 64<<10, 1, true
-		transport = t
+		o.Transport = t
 	}
-	r := &Remote{url: u.String(), log: log, client: &http.Client{
-		Transport: transport, Timeout: fetchTime,
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Remote{address: u, tokenFile: o.TokenFile, log: o.Log, client: &http.Client{
+		Transport: o.Transport, Timeout: fetchTime,
 		CheckRedirect: func(q *http.Request, via []*http.Request) error {
 			switch {
-			case q.URL.Scheme != u.Scheme || q.URL.Host != u.Host:
+			case !sameOrigin(q.URL, via[0].URL):
 				return errors.New("redirected to another origin")
 			case len(via) > 3:
 				return errors.New("redirected too often")
@@ -66,12 +83,15 @@ func NewRemote(address string, transport http.RoundTripper, log *slog.Logger) (*
 			return nil
 		},
 	}}
-	if r.log == nil {
-		r.log = slog.New(slog.DiscardHandler)
+	if o.Discover {
+		r.issuer = address
+		r.address = u.JoinPath(".well-known", "openid-configuration")
 	}
 	r.last.Store(&fetched{})
 	return r, nil
 }
+
+func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
 
 // current returns the key set. The error is ErrNoKeys, wrapped.
 func (r *Remote) current(ctx context.Context, now time.Time) (*KeySet, error) {
@@ -118,35 +138,30 @@ func (r *Remote) fetch(ctx context.Context, now time.Time) *fetched {
 	case err != nil:
 		next.err = err
 		if last.err == nil || last.err.Error() != err.Error() {
-			r.log.Warn("the keys of a trusted issuer cannot be fetched; the last ones stay for an hour", "url", r.url, "error", err)
+			r.log.Warn("the keys of a trusted issuer cannot be fetched; the last ones stay for an hour", "url", r.address.String(), "error", err)
 		}
 	case last.set != nil && slices.Equal(set.names(), last.set.names()):
 		next.at = now // the same set, so that what was verified by it stays so
 	default:
 		next.set, next.at = set, now
 		for _, bad := range set.bad {
-			r.log.Warn("a key of a trusted issuer cannot be used", "url", r.url, "error", bad)
+			r.log.Warn("a key of a trusted issuer cannot be used", "url", r.address.String(), "error", bad)
 		}
 	}
 	r.last.Store(next)
 	return next
 }
 
+// get fetches the key set, from where its issuer says that it is if that is to be discovered.
 func (r *Remote) get(ctx context.Context) (*KeySet, error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
-	if err != nil {
-		return nil, err
+	at := r.address
+	if r.issuer != "" {
+		var err error
+		if at, err = r.discover(ctx); err != nil {
+			return nil, err
+		}
 	}
-	q.Header.Set("Accept", "application/jwk-set+json, application/json")
-	resp, err := r.client.Do(q)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d", resp.StatusCode)
-	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
+	data, err := r.read(ctx, at)
 	if err != nil {
 		return nil, err
 	}
@@ -158,4 +173,70 @@ func (r *Remote) get(ctx context.Context) (*KeySet, error) {
 		return nil, fmt.Errorf("no usable key: %w", errors.Join(set.bad...))
 	}
 	return set, nil
+}
+
+// discover returns where the issuer says that its key set is. What it says must be its own: it names the issuer, and leads
+// from https nowhere else.
+func (r *Remote) discover(ctx context.Context) (*url.URL, error) {
+	data, err := r.read(ctx, r.address)
+	if err != nil {
+		return nil, fmt.Errorf("discover: %w", err)
+	}
+	v, err := customhouse.ParseJSON(data)
+	if err != nil {
+		return nil, errors.New("discover: not JSON")
+	}
+	object, _ := v.(map[string]any)
+	if issuer, _ := object["issuer"].(string); issuer != r.issuer {
+		return nil, fmt.Errorf("discover: the issuer there is %.100q", issuer)
+	}
+	text, _ := object["jwks_uri"].(string)
+	at, err := url.Parse(text)
+	if err != nil || at.Host == "" || at.User != nil || at.Scheme != "https" && at.Scheme != r.address.Scheme {
+		return nil, errors.New("discover: jwks_uri is no URL by https")
+	}
+	return at, nil
+}
+
+// read gets what is at a URL.
+func (r *Remote) read(ctx context.Context, at *url.URL) ([]byte, error) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	q.Header.Set("Accept", "application/jwk-set+json, application/json")
+	if r.tokenFile != "" && sameOrigin(at, r.address) {
+		token, err := readToken(r.tokenFile)
+		if err != nil {
+			return nil, err
+		}
+		q.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := r.client.Do(q)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d of %s", resp.StatusCode, at.Host)
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
+}
+
+// readToken returns the token in a file, which may be another each time.
+func readToken(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxLength+1))
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" || len(data) > MaxLength || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s holds no token", path)
+	}
+	return token, nil
 }

@@ -15,7 +15,6 @@
 package token
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -51,6 +50,10 @@ type Claims struct {
 	Method string              // the authenticator that vouched for the subject
 	Stamp  string              // of the identity when the token was issued
 	Labels map[string][]string // of the identity when the token was issued
+
+	Vouched map[string]any // what another issuer has said, on which the identity rests; nil for none
+	Bound   string         // the thumbprint of the certificate that goes with the token (RFC 8705); "" for none
+	Key     string         // the ID of the key by which it was verified; Sign does not look at it
 }
 
 // wire is the JSON form of Claims. Times are seconds since 1970.
@@ -66,6 +69,20 @@ type wire struct {
 	Method    string               `json:"method,omitempty"`
 	Stamp     string               `json:"stamp,omitempty"`
 	Labels    map[string][]string  `json:"labels,omitempty"`
+	Vouched   map[string]any       `json:"vouched,omitempty"`
+	Bound     *confirmation        `json:"cnf,omitempty"`
+}
+
+// confirmation is the "cnf" claim (RFC 7800, RFC 8705).
+type confirmation struct {
+	Thumbprint string `json:"x5t#S256"`
+}
+
+func newConfirmation(thumbprint string) *confirmation {
+	if thumbprint == "" {
+		return nil
+	}
+	return &confirmation{thumbprint}
 }
 
 // audience is written as text where it is one service, as most readers expect it.
@@ -78,17 +95,23 @@ func (a audience) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]string(a))
 }
 
+// KeySource has the keys of an authority: always the same ones, which is *Keys itself, or those of a Folder, which are
+// exchanged while the authority is in use.
+type KeySource interface {
+	Current() *Keys // never nil
+}
+
 // Authority is an issuer that verifies the tokens for one service, its own. It signs them for that one and for others. It
-// is immutable.
+// is immutable but for what its keys are at present.
 type Authority struct {
 	issuer  string
 	service string
-	keys    *Keys
+	keys    KeySource
 }
 
 // NewAuthority returns the issuer called issuer whose keys sign tokens for service. Neither name may be empty: a token
 // without an audience would open every service.
-func NewAuthority(issuer, service string, keys *Keys) (*Authority, error) {
+func NewAuthority(issuer, service string, keys KeySource) (*Authority, error) {
 	switch {
 	case issuer == "":
 		return nil, errors.New("token issuer is empty")
@@ -107,12 +130,10 @@ func (a *Authority) Issuer() string { return a.issuer }
 func (a *Authority) Service() string { return a.service }
 
 // JWKS returns the public keys of the authority (see Keys.JWKS).
-func (a *Authority) JWKS() []byte { return a.keys.jwks }
+func (a *Authority) JWKS() []byte { return a.keys.Current().jwks }
 
-// Equal tells whether a and b verify the same tokens.
-func (a *Authority) Equal(b *Authority) bool {
-	return a.issuer == b.issuer && a.service == b.service && bytes.Equal(a.keys.jwks, b.keys.jwks)
-}
+// Equal tells whether b is the same issuer for the same service as a, so that it can validate what a has verified.
+func (a *Authority) Equal(b *Authority) bool { return a.issuer == b.issuer && a.service == b.service }
 
 // NewID returns the ID of a new token: 128 random bits.
 func NewID() string {
@@ -134,11 +155,12 @@ func (a *Authority) Sign(c Claims) (string, error) {
 		Issuer: a.issuer, Subject: c.Subject, Audience: c.Audience,
 		Expires: c.Expires.Unix(), NotBefore: c.NotBefore.Unix(), IssuedAt: c.IssuedAt.Unix(),
 		ID: c.ID, Access: sorted(c.Access), Method: c.Method, Stamp: c.Stamp, Labels: known(c.Labels),
+		Vouched: c.Vouched, Bound: newConfirmation(c.Bound),
 	})
 	if err != nil {
 		return "", err
 	}
-	key := a.keys.signing
+	key := a.keys.Current().signing
 	text := make([]byte, 0, len(key.header)+1+base64.RawURLEncoding.EncodedLen(len(payload))+1+512)
 	text = append(append(text, key.header...), '.')
 	text = base64.RawURLEncoding.AppendEncode(text, payload)
@@ -193,7 +215,7 @@ func (a *Authority) Verify(token string, now time.Time) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	key := a.keys.byID[h.kid]
+	key := a.keys.Current().byID[h.kid]
 	switch {
 	case key == nil:
 		return Claims{}, fmt.Errorf("%w: unknown key", ErrUntrusted)
@@ -209,14 +231,15 @@ func (a *Authority) Verify(token string, now time.Time) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
+	c.Key = key.id
 	if err := a.Validate(&c, now); err != nil {
 		return Claims{}, err
 	}
 	return c, nil
 }
 
-// Validate checks claims that Verify has returned once more, at another time. The errors are ErrForeign, ErrExpired and
-// ErrNotYet.
+// Validate checks claims that Verify has returned once more, at another time. The errors are ErrForeign, ErrExpired,
+// ErrNotYet and, where the key is none of ours any more, ErrUntrusted.
 func (a *Authority) Validate(c *Claims, now time.Time) error {
 	switch {
 	case c.Issuer != a.issuer || !slices.Contains(c.Audience, a.service):
@@ -225,6 +248,8 @@ func (a *Authority) Validate(c *Claims, now time.Time) error {
 		return ErrExpired
 	case now.Add(Leeway).Before(c.NotBefore) || now.Add(Leeway).Before(c.IssuedAt):
 		return ErrNotYet
+	case a.keys.Current().byID[c.Key] == nil:
+		return fmt.Errorf("%w: the key was taken away", ErrUntrusted)
 	}
 	return nil
 }

@@ -152,8 +152,10 @@ func TestSignAndVerify(t *testing.T) {
 		IssuedAt: now, NotBefore: now.Add(-10 * time.Second), Expires: now.Add(5 * time.Minute), ID: "id",
 		Access: []customhouse.Access{{Type: "repository", Class: "plugin", Name: "a/b", Actions: []customhouse.Action{"pull", "push"}}},
 		Method: "users", Stamp: "abc", Labels: map[string][]string{"group": {"dev", "ops"}},
+		Vouched: map[string]any{"repository": "org/app", "run": json.Number("12345678901234567"), "in": map[string]any{"a": []any{"b"}}}, Bound: "x",
 	}
 	for _, alg := range signing {
+		want := want
 		t.Run(string(alg), func(t *testing.T) {
 			a := f.authority(t, alg, service)
 			text, err := a.Sign(want)
@@ -164,6 +166,7 @@ func TestSignAndVerify(t *testing.T) {
 			if err != nil {
 				t.Fatalf("Verify = %v", err)
 			}
+			want.Key = f.keys[string(alg)].ID()
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Fatalf("Verify (-signed +verified):\n%s", diff)
 			}
@@ -499,6 +502,8 @@ func TestS35RemovedKey(t *testing.T) {
 	former := f.authority(t, token.ES256, service)
 	text, err := former.Sign(token.Claims{IssuedAt: now, NotBefore: now, Expires: now.Add(time.Minute)})
 	must(t, err)
+	verified, err := former.Verify(text, now)
+	must(t, err)
 	for _, tt := range []struct {
 		verifying []*token.Key
 		want      error
@@ -510,8 +515,11 @@ func TestS35RemovedKey(t *testing.T) {
 		if _, err := a.Verify(text, now); !errors.Is(err, tt.want) {
 			t.Fatalf("Verify = %v, want %v", err, tt.want)
 		}
-		if a.Equal(former) {
-			t.Fatalf("Equal = true with other keys")
+		if err := a.Validate(&verified, now); !errors.Is(err, tt.want) {
+			t.Fatalf("Validate of what was verified before = %v, want %v", err, tt.want)
+		}
+		if !a.Equal(former) || a.Equal(f.authority(t, token.EdDSA, "other.example")) {
+			t.Fatal("Equal does not tell who is the same issuer for the same service")
 		}
 	}
 }

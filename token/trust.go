@@ -84,6 +84,9 @@ func (t *Trust) Equal(o *Trust) bool {
 		slices.EqualFunc(t.sets, o.sets, func(a, b *KeySet) bool { return slices.Equal(a.names(), b.names()) })
 }
 
+// Service returns what the audience of its tokens must contain.
+func (t *Trust) Service() string { return t.service }
+
 // Issuer returns the name of the issuer.
 func (t *Trust) Issuer() string { return t.issuer }
 
@@ -96,21 +99,36 @@ type Proof struct {
 // Verify returns the claims of a token that the issuer has signed for our service and that is valid at now, Leeway
 // granted, and what that rests on. The errors are those of Authority.Verify and ErrNoKeys, wrapped.
 func (t *Trust) Verify(ctx context.Context, token string, now time.Time) (Claims, Proof, error) {
-	bad := func(err error) (Claims, Proof, error) { return Claims{}, Proof{}, err }
+	payload, proof, err := t.signed(ctx, token, now)
+	if err != nil {
+		return Claims{}, Proof{}, err
+	}
+	c, err := parseForeign(payload)
+	if err != nil {
+		return Claims{}, Proof{}, err
+	}
+	if err := t.Validate(ctx, &c, proof, now); err != nil {
+		return Claims{}, Proof{}, err
+	}
+	return c, proof, nil
+}
+
+// signed returns the claims of a token, encoded, if a key of the issuer has signed it.
+func (t *Trust) signed(ctx context.Context, token string, now time.Time) (payload string, _ Proof, err error) {
 	parts, err := split(token)
 	if err != nil {
-		return bad(err)
+		return "", Proof{}, err
 	}
 	h, err := parseHeader(parts.header, theirs)
 	if err != nil {
-		return bad(err)
+		return "", Proof{}, err
 	}
 	if !slices.Contains(t.algs, h.alg) {
-		return bad(fmt.Errorf("%w: algorithm %.20q", ErrUntrusted, h.alg))
+		return "", Proof{}, fmt.Errorf("%w: algorithm %.20q", ErrUntrusted, h.alg)
 	}
 	keys, proof, err := t.keys(ctx, h, now)
 	if err != nil {
-		return bad(err)
+		return "", Proof{}, err
 	}
 	err = fmt.Errorf("%w: the algorithm is not the key's", ErrUntrusted)
 	for _, k := range keys {
@@ -118,20 +136,10 @@ func (t *Trust) Verify(ctx context.Context, token string, now time.Time) (Claims
 			continue
 		}
 		if err = parts.verify(h.alg, k.public); err == nil {
-			break
+			return parts.payload, proof, nil
 		}
 	}
-	if err != nil {
-		return bad(err)
-	}
-	c, err := parseForeign(parts.payload)
-	if err != nil {
-		return bad(err)
-	}
-	if err := t.Validate(ctx, &c, proof, now); err != nil {
-		return bad(err)
-	}
-	return c, proof, nil
+	return "", Proof{}, err
 }
 
 // Validate checks claims that Verify has returned once more, at another time. The errors are ErrForeign, ErrExpired,

@@ -53,7 +53,7 @@ func newOther(t testing.TB) *other {
 	must(t, err)
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(keys.JWKS()) }))
 	t.Cleanup(site.Close)
-	remote, err := token.NewRemote(site.URL, nil, nil)
+	remote, err := token.NewRemote(site.URL, token.RemoteOptions{})
 	must(t, err)
 	o.trusts = map[string]*token.Trust{
 		"certificates": o.trust(t, token.TrustOptions{Certificates: append(slices.Clone(o.certificates), o.root)}),
@@ -532,7 +532,7 @@ func TestS47_KeySetAtURL(t *testing.T) {
 	o, later := newOther(t), newForge(t)
 	s := newSite(t)
 	s.answer(200, jwksOf(t, o.keys["ES256"]))
-	remote, err := token.NewRemote(s.URL, nil, nil)
+	remote, err := token.NewRemote(s.URL, token.RemoteOptions{})
 	must(t, err)
 	trust := o.trust(t, token.TrustOptions{Remote: remote})
 	clock := now
@@ -615,7 +615,7 @@ func TestS47_Redirects(t *testing.T) {
 			}
 			http.Redirect(w, r, tt.to, http.StatusFound)
 		})
-		remote, err := token.NewRemote(s.URL, nil, nil)
+		remote, err := token.NewRemote(s.URL, token.RemoteOptions{})
 		must(t, err)
 		if _, _, err := o.trust(t, token.TrustOptions{Remote: remote}).Verify(t.Context(), text, now); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, token.ErrNoKeys) {
 			t.Errorf("redirected to %s: Verify = %v", tt.to, err)
@@ -625,7 +625,7 @@ func TestS47_Redirects(t *testing.T) {
 		t.Errorf("%d fetches from another origin", n)
 	}
 	for _, address := range []string{"", "file:///etc/passwd", "keys.json", "https://"} {
-		if _, err := token.NewRemote(address, nil, nil); err == nil {
+		if _, err := token.NewRemote(address, token.RemoteOptions{}); err == nil {
 			t.Errorf("NewRemote(%q) = nil, want an error", address)
 		}
 	}
@@ -660,7 +660,7 @@ func TestSlowKeySet(t *testing.T) {
 	hold := make(chan struct{})
 	defer close(hold)
 	s.answer(200, jwksOf(t, o.keys["ES256"]))
-	remote, err := token.NewRemote(s.URL, nil, nil)
+	remote, err := token.NewRemote(s.URL, token.RemoteOptions{})
 	must(t, err)
 	trust := o.trust(t, token.TrustOptions{Remote: remote})
 	text := o.make(o.header(nil), claims(object{"exp": now.Unix() + 1e6}))
@@ -712,7 +712,7 @@ func FuzzKeySet(f *testing.F) {
 	s := newSite(f)
 	f.Fuzz(func(t *testing.T, jwks []byte) {
 		s.answer(200, jwks)
-		remote, err := token.NewRemote(s.URL, nil, nil)
+		remote, err := token.NewRemote(s.URL, token.RemoteOptions{})
 		must(t, err)
 		o.trust(t, token.TrustOptions{Remote: remote}).Verify(t.Context(), o.make(o.header(nil), claims(nil)), now)
 	})

@@ -14,6 +14,7 @@ import (
 	"customhouse/authn"
 	"customhouse/config"
 	"customhouse/server"
+	"customhouse/token"
 	"customhouse/web"
 )
 
@@ -63,6 +64,7 @@ func (p parts) browser(c *config.Config, provider authn.Provider, o config.OAuth
 type chained struct {
 	chain    *authn.Chain
 	browsers []*authn.Browser
+	keys     *token.Folder // nil where the key is a file of the operator's
 }
 
 // sealOf returns what encrypts the tokens of providers and the sign-ins under way.

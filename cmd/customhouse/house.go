@@ -183,6 +183,7 @@ func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) err
 	var background sync.WaitGroup
 	backgroundCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	background.Go(func() { h.reload(backgroundCtx, c) })
+	background.Go(func() { h.turnKeys(backgroundCtx) })
 	if h.role.registry {
 		background.Go(func() { h.sweep(backgroundCtx, c.Limits.UploadTTL) })
 		background.Go(func() { h.parts.replicator.run(backgroundCtx, h.parts.current) })

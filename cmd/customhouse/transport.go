@@ -120,17 +120,10 @@ func newEncryption(t config.TLS, http2 bool, before *encryption, log *slog.Logge
 	if http2 {
 		e.config.NextProtos = []string{"h2", "http/1.1"}
 	}
-	if e.config.ClientAuth = t.ClientAuthType(); len(t.ClientCAs) > 0 {
-		e.config.ClientCAs = x509.NewCertPool()
-	}
-	for _, file := range t.ClientCAs {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("tls.client_cas: %w", err)
-		}
-		if !e.config.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.client_cas: no certificate in %s", file)
-		}
+	e.config.ClientAuth = t.ClientAuthType()
+	var err error
+	if e.config.ClientCAs, err = clientCAs(t); err != nil {
+		return nil, err
 	}
 	if !t.ACME.Enabled() {
 		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
@@ -154,6 +147,24 @@ func newEncryption(t config.TLS, http2 bool, before *encryption, log *slog.Logge
 	e.config.GetCertificate = e.manager.GetCertificate
 	e.config.NextProtos = append(e.config.NextProtos, acme.ALPNProto) // by which the authority sees that the host is ours
 	return e, nil
+}
+
+// clientCAs returns the authorities whose certificates clients may show, nil for none.
+func clientCAs(t config.TLS) (*x509.CertPool, error) {
+	if len(t.ClientCAs) == 0 {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	for _, file := range t.ClientCAs {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("tls.client_cas: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls.client_cas: no certificate in %s", file)
+		}
+	}
+	return pool, nil
 }
 
 // newManager returns who gets certificates by ACME.

@@ -51,7 +51,7 @@ func (p parts) trusted(c *config.Config, t config.Trust) (*token.Trust, error) {
 	}
 	if t.JWKSURL != "" {
 		if p.remotes[t.JWKSURL] == nil { // else what it knows outlives the reload
-			if p.remotes[t.JWKSURL], err = token.NewRemote(t.JWKSURL, nil, p.log); err != nil {
+			if p.remotes[t.JWKSURL], err = token.NewRemote(t.JWKSURL, token.RemoteOptions{Log: p.log}); err != nil {
 				return nil, err
 			}
 		}

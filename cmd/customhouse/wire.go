@@ -31,6 +31,7 @@ type parts struct {
 	base      *registry.Registry            // nil for a token service alone
 	last      *atomic.Pointer[server.State] // the state built last
 	remotes   map[string]*token.Remote      // key sets of others, by URL
+	issuers   map[keysOf]*token.Remote      // those of issuers of workloads
 	metrics   *server.Metrics
 	checks    *server.Checks
 	backends  *backends
@@ -40,13 +41,15 @@ type parts struct {
 	replicator *replicator
 	told       *atomic.Pointer[telling] // nil while nobody is told of events
 	chained    *chained                 // of what is being built
+
+	keyFolder *atomic.Pointer[token.Folder] // of the state built last; nil where the key is a file of the operator's
 }
 
 func newParts(log *slog.Logger, db *index.DB, health config.Health) parts {
 	return parts{
 		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
-		remotes: map[string]*token.Remote{}, metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
-		last: &atomic.Pointer[server.State]{}, backends: &backends{all: map[string]*backend{}}, ends: &ends{}, told: &atomic.Pointer[telling]{},
+		remotes: map[string]*token.Remote{}, issuers: map[keysOf]*token.Remote{}, metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
+		last: &atomic.Pointer[server.State]{}, backends: &backends{all: map[string]*backend{}}, ends: &ends{}, told: &atomic.Pointer[telling]{}, keyFolder: &atomic.Pointer[token.Folder]{},
 		replicator: newReplicator(log, db),
 	}
 }
@@ -105,6 +108,7 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 		})
 		p.replicator.set(rules)
 	}
+	p.keyFolder.Store(p.chained.keys)
 	p.last.Store(&st)
 	return st, nil
 }
@@ -154,6 +158,14 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	if err != nil {
 		return nil, err
 	}
+	workloads, err := p.workloads(c)
+	if err != nil {
+		return nil, err
+	}
+	certificates, err := certificatesOf(c)
+	if err != nil {
+		return nil, err
+	}
 	var previous *gate.Gate
 	if last := p.last.Load(); last != nil {
 		previous = last.Gate
@@ -165,7 +177,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	return gate.New(gate.Options{
 		Anonymous: customhouse.Identity{Labels: c.Auth.Users[""].Labels}, AnswerInFull: p.base == nil,
 		Chain: chain, Policy: authorizer, Verbatim: c.Dialect == config.DialectDockerAuth, Issuer: c.Token.Issuer, Service: c.Token.Service,
-		Services: c.Token.Services, Keys: keys, Trust: trust,
+		Services: c.Token.Services, Keys: keys, Trust: trust, Workloads: workloads, Certificates: certificates,
 		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},

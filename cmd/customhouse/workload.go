@@ -1,0 +1,160 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"customhouse/config"
+	"customhouse/gate"
+	"customhouse/outbound"
+	"customhouse/token"
+)
+
+// workloads builds the issuers of JWTs that say which program their bearer is.
+func (p parts) workloads(c *config.Config) ([]*gate.Workload, error) {
+	var all []*gate.Workload
+	remotes := map[keysOf]*token.Remote{}
+	for i, w := range c.Auth.Workload {
+		built, err := p.workload(w, remotes)
+		if err != nil {
+			return nil, fmt.Errorf("auth.workload[%d]: %w", i, err)
+		}
+		all = append(all, built)
+	}
+	clear(p.issuers) // of those that are configured no more
+	maps.Copy(p.issuers, remotes)
+	return all, nil
+}
+
+func (p parts) workload(w config.Workload, remotes map[keysOf]*token.Remote) (*gate.Workload, error) {
+	o := token.TrustOptions{Issuer: w.Issuer, Service: w.Audience}
+	var err error
+	if o.Algorithms, err = token.ParseAlgorithms(w.Algorithms); err != nil {
+		return nil, err
+	}
+	if w.JWKS != "" {
+		o.Keys, err = token.LoadKeySet(w.JWKS)
+	} else {
+		o.Remote, err = p.keysOf(w, remotes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	trust, err := token.NewTrust(o)
+	if err != nil {
+		return nil, err
+	}
+	return gate.NewWorkload(trust, gate.WorkloadOptions{
+		Name: w.Name, Account: w.Account, Labels: w.Labels, Require: w.Require, Claims: w.Claims, MaxAge: w.MaxAge,
+	})
+}
+
+// keysOf tells the key sets of issuers apart.
+type keysOf struct {
+	address  string
+	discover bool
+	token    string            // file with what it is got with
+	roots    [sha256.Size]byte // of the file that says who may vouch for its server; zero for those of the system
+}
+
+// keysOf returns the key set of an issuer: that of before, so that what it knows outlives a reload, or another.
+func (p parts) keysOf(w config.Workload, remotes map[keysOf]*token.Remote) (*token.Remote, error) {
+	key := keysOf{address: cmp.Or(w.JWKSURL, w.Issuer), discover: w.JWKSURL == "", token: w.TokenFile}
+	var roots *x509.CertPool
+	if w.CA != "" {
+		text, err := os.ReadFile(w.CA)
+		if err != nil {
+			return nil, err
+		}
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("no certificate in %s", w.CA)
+		}
+		key.roots = sha256.Sum256(text)
+	}
+	remote := cmp.Or(remotes[key], p.issuers[key])
+	if remote == nil {
+		var err error
+		remote, err = token.NewRemote(key.address, token.RemoteOptions{
+			Discover: key.discover, TokenFile: w.TokenFile, Transport: keysTransport(roots, w.Issuer, w.JWKSURL), Log: p.log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	remotes[key] = remote
+	return remote, nil
+}
+
+// certificatesOf builds what knows clients by the certificate that they show, nil for nothing.
+func certificatesOf(c *config.Config) (*gate.Certificates, error) {
+	s := c.Auth.Certificates
+	if s.Account == "" {
+		return nil, nil
+	}
+	roots, err := clientCAs(c.TLS)
+	if err != nil {
+		return nil, err
+	}
+	return gate.NewCertificates(roots, gate.CertificateOptions{Account: s.Account, Labels: s.Labels, Require: s.Require})
+}
+
+// keysTransport reaches the hosts of urls wherever they are: the operator has named them. Others, which an issuer may send
+// us to, it reaches in public networks only.
+func keysTransport(roots *x509.CertPool, urls ...string) http.RoundTripper {
+	d := &keysDialer{
+		trusted: map[string]bool{}, named: outbound.NewDialer(outbound.Options{Private: true}), others: outbound.NewDialer(outbound.Options{}),
+	}
+	for _, text := range urls {
+		if u, err := url.Parse(text); err == nil {
+			d.trusted[strings.ToLower(u.Hostname())] = true
+		}
+	}
+	return &http.Transport{
+		Proxy: d.proxy, DialContext: d.dial, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second,
+		TLSClientConfig:    &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DisableCompression: true, MaxIdleConns: 1, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
+	}
+}
+
+type keysDialer struct {
+	trusted       map[string]bool
+	proxies       sync.Map // the hosts of proxies, which the environment names
+	named, others *outbound.Dialer
+}
+
+func (d *keysDialer) proxy(r *http.Request) (*url.URL, error) {
+	u, err := http.ProxyFromEnvironment(r)
+	if u != nil {
+		d.proxies.Store(strings.ToLower(u.Hostname()), true)
+	}
+	return u, err
+}
+
+func (d *keysDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	host = strings.ToLower(host)
+	if _, proxy := d.proxies.Load(host); proxy || d.trusted[host] {
+		return d.named.DialContext(ctx, network, address)
+	}
+	c, err := d.others.DialContext(ctx, network, address)
+	if forbidden := (*outbound.ForbiddenError)(nil); errors.As(err, &forbidden) {
+		return nil, fmt.Errorf("%w; the operator can name the host %s in jwks_url", err, host)
+	}
+	return c, err
+}
