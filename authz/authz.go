@@ -111,6 +111,18 @@ func (c *Chain) Facts() (facts policy.Fact) {
 	return facts
 }
 
+// Nearest returns what came nearest to allowing q, which was denied, of the rules of members that have any.
+func (c *Chain) Nearest(q policy.Query) (steps []policy.Step) {
+	for _, m := range c.members {
+		if n, ok := m.(interface {
+			Nearest(q policy.Query) []policy.Step
+		}); ok {
+			steps = append(steps, n.Nearest(q)...)
+		}
+	}
+	return steps
+}
+
 // Rules are the rules of the file, as an authorizer.
 type Rules struct {
 	policy *policy.Policy
@@ -131,3 +143,6 @@ func (r Rules) Authorize(_ context.Context, q policy.Query, actions []customhous
 
 // Facts returns which facts about a target the rules ask for.
 func (r Rules) Facts() policy.Fact { return r.policy.Facts() }
+
+// Nearest returns what rules came nearest to allowing q, which was denied.
+func (r Rules) Nearest(q policy.Query) []policy.Step { return r.policy.Nearest(q) }

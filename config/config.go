@@ -79,6 +79,11 @@ type Config struct {
 	// does. An account named * then owns everything that a rule grants by ${account:1}/*.
 	CompatRawPlaceholders bool `yaml:"compat_raw_placeholders"`
 
+	// What an account that is denied something hears of why: what would have been needed, as far as that tells nothing of
+	// other accounts and repositories (reason), or the message of the rule, which takes its place; the message of the rule
+	// alone (message); or the id of the decision, by which the log has all of it (id). Who has no account hears nothing.
+	Denials string `yaml:"denials" jsonschema:"enum=reason,enum=message,enum=id"`
+
 	// Who else decides who may do what, beside rules.
 	Authorize Authorize `yaml:"authorize"`
 
@@ -327,6 +332,7 @@ func Default() *Config {
 			Comment: "accounts labelled role=admin may do everything",
 		}},
 		Dialect:   DialectNative,
+		Denials:   DenialsReason,
 		Authorize: Authorize{Order: slices.Clone(deciders), SQL: defaultStoredSQL(), Mongo: defaultStoredMongo()},
 		Storage: Storage{
 			Delete:        true,

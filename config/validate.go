@@ -115,6 +115,7 @@ func (c *Config) checkAuth(p *problems) {
 }
 
 func (c *Config) checkRules(p *problems) {
+	p.add("denials", oneOf(c.Denials, DenialsReason, DenialsMessage, DenialsID))
 	p.add("dialect", oneOf(c.Dialect, DialectNative, DialectDockerAuth))
 	p.check(!c.CompatRawPlaceholders || c.Dialect == DialectDockerAuth, "compat_raw_placeholders", "needs dialect: docker_auth")
 	p.check(len(c.Sets) == 0 || c.Dialect != DialectDockerAuth, "sets", "have no effect with dialect: docker_auth")

@@ -122,7 +122,7 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 		}
 		if len(need.Actions) == 0 {
 			grant.Reason = "a need without actions"
-			return Grant{}, g.denied(ctx, &grant, need, "", nil)
+			return Grant{}, g.denied(&grant, need, "", nil)
 		}
 		decisions, err := g.decide(ctx, &c, need.Type, need.Name, need.Actions, &need.Target)
 		if err != nil {
@@ -132,7 +132,7 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 			d := &decisions[j]
 			grant.Rule, grant.Reason = d.Source, d.Reason
 			if !d.Allowed && !(d.Maybe && need.Partly) {
-				return Grant{}, g.refuse(ctx, &grant, needs, need, action, d)
+				return Grant{}, g.refuse(&grant, needs, need, action, d)
 			}
 			grant.partly = grant.partly || !d.Allowed
 			short = short || !c.covers(need.Type, need.Name, action)
@@ -146,14 +146,14 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 }
 
 // refuse refuses need, one of needs, for the action that d is about.
-func (g *Gate) refuse(ctx context.Context, grant *Grant, needs []Need, need *Need, action customhouse.Action, d *policy.Decision) *Refusal {
+func (g *Gate) refuse(grant *Grant, needs []Need, need *Need, action customhouse.Action, d *policy.Decision) *Refusal {
 	switch c := &grant.caller; {
 	case c.stranger():
 		return g.unauthorized(grant, needs, "", loginRequired)
 	case c.identity.Anonymous():
 		return g.unauthorized(grant, needs, InsufficientScope, loginRequired)
 	}
-	return g.denied(ctx, grant, need, action, d)
+	return g.denied(grant, need, action, d)
 }
 
 // Allows tells whether the caller may do all that need names: the token, if there is one, carries it, and the policy
@@ -194,7 +194,7 @@ func (g *Grant) Demand(ctx context.Context, need Need) error {
 	for i := range decisions {
 		if d := &decisions[i]; !d.Allowed && !(d.Maybe && need.Partly) {
 			asked.Rule, asked.Reason = d.Source, d.Reason
-			return g.gate.refuse(ctx, &asked, []Need{need}, &need, need.Actions[i], d)
+			return g.gate.refuse(&asked, []Need{need}, &need, need.Actions[i], d)
 		}
 	}
 	return nil

@@ -72,6 +72,7 @@ type Options struct {
 
 	Anonymous   customhouse.Identity // whoever has no account: labels, if rules ask for them
 	NoAnonymous bool                 // refuse whoever has no account, whatever the policy says
+	Denials     Denials              // what an account is told of why it is denied something
 	AllowBasic  bool                 // also accept passwords, not tokens alone, with registry requests
 	LoginTTL    time.Duration        // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
 	Limits      Limits
@@ -127,6 +128,7 @@ type Gate struct {
 	chain       *authn.Chain
 	policy      Authorizer
 	facts       policy.Fact // that decisions depend on
+	denials     Denials
 	verbatim    bool
 	authority   *token.Authority
 	services    []string // beside the authority's own
@@ -155,7 +157,7 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	g := &Gate{
 		anonymous: o.Anonymous, inFull: o.AnswerInFull,
-		off: o.Off, chain: o.Chain, policy: o.Policy, verbatim: o.Verbatim, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
+		off: o.Off, chain: o.Chain, policy: o.Policy, denials: o.Denials, verbatim: o.Verbatim, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
 		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, audit: o.Audit, auditFirst: o.AuditFirst, log: o.Log, now: o.Now,
 	}
 	g.workloads, g.certificates = o.Workloads, o.Certificates
@@ -242,13 +244,18 @@ func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions 
 	if c.trust != nil && !c.trust.Rules {
 		return unasked(actions), nil
 	}
-	decisions, err := g.policy.Authorize(ctx, policy.Query{
-		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: g.relevant(target), Time: g.now(),
-	}, actions)
+	decisions, err := g.policy.Authorize(ctx, g.query(c, typ, name, target), actions)
 	if err == nil && len(decisions) != len(actions) {
 		err = fmt.Errorf("%d decisions about %d actions", len(decisions), len(actions))
 	}
 	return decisions, err
+}
+
+// query is the question whether c may do something with a resource.
+func (g *Gate) query(c *caller, typ, name string, target *Target) policy.Query {
+	return policy.Query{
+		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: g.relevant(target), Time: g.now(),
+	}
 }
 
 // relevant returns what of t decisions depend on, so that the same question is asked where they do not.

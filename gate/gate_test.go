@@ -293,7 +293,7 @@ func TestRefusalTellsWhatTheCallerMayKnow(t *testing.T) {
 	if !errors.As(err, &r) {
 		t.Fatalf("Admit = %v, want a Refusal", err)
 	}
-	want := "bob may not pull from repository team/a (decision " + r.ID + ")"
+	want := "bob may not pull team/a: needs the label group=admin, or the label group=dev (decision " + r.ID + ")"
 	if r.Err.Message != want || r.Identity.Account != "bob" || strings.Contains(r.Err.Error(), "rule") {
 		t.Fatalf("Refusal = %q, want %q", r.Err.Message, want)
 	}

@@ -2,7 +2,6 @@ package gate
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +9,6 @@ import (
 
 	"customhouse"
 	"customhouse/authn"
-	"customhouse/policy"
 )
 
 // Refusal is why a request is not let through.
@@ -70,20 +68,12 @@ func (g *Gate) unauthorized(grant *Grant, needs []Need, kind, message string) *R
 	}
 }
 
-// denied refuses where no other credential of the same account could help.
-func (g *Gate) denied(ctx context.Context, grant *Grant, need *Need, action customhouse.Action, d *policy.Decision) *Refusal {
-	err := customhouse.Errorf(customhouse.Denied, "%s may not %s %s %s (decision %s)",
-		cmp.Or(grant.Identity.Account, "anonymous"), verb(action), need.Type, need.Name, grant.ID)
-	return &Refusal{
-		ID: grant.ID, Identity: grant.Identity, Rule: grant.Rule, Reason: grant.Reason,
-		Err: err.WithDetail([]detail{{need.Type, need.Class, need.Name, action}}),
-	}
-}
-
 // unseen refuses as if what need is about were not there.
 func (g *Gate) unseen(grant *Grant, need *Need, notThere *customhouse.Error) *Refusal {
 	err := *notThere
-	err.Message = fmt.Sprintf("%s, or not for %s to see (decision %s)", notThere.Message, cmp.Or(grant.Identity.Account, "anonymous"), grant.ID)
+	if err.Message += fmt.Sprintf(" (decision %s)", grant.ID); g.denials != TellID {
+		err.Message = fmt.Sprintf("%s, or not for %s to see (decision %s)", notThere.Message, cmp.Or(grant.Identity.Account, "anonymous"), grant.ID)
+	}
 	return &Refusal{ID: grant.ID, Identity: grant.Identity, Rule: grant.Rule, Reason: grant.Reason, Err: &err}
 }
 
@@ -97,25 +87,6 @@ func (g *Gate) unavailable(grant *Grant, err error) *Refusal {
 
 // outage is when to come again after what could not be told.
 const outage = 5 * time.Second
-
-// verb reads an action aloud.
-func verb(a customhouse.Action) string {
-	switch a {
-	case customhouse.Pull:
-		return "pull from"
-	case customhouse.Push:
-		return "push to"
-	case customhouse.Create:
-		return "create content or tags in"
-	case customhouse.Update:
-		return "move tags in"
-	case customhouse.Delete:
-		return "delete from"
-	case customhouse.Admin:
-		return "administer"
-	}
-	return "do everything with"
-}
 
 // loginRequired is not the text that belongs to UNAUTHORIZED in distribution, "authentication required": docker takes an
 // error with that text and nothing else for one that passes, and pushes for a minute before it gives up.

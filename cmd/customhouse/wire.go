@@ -176,7 +176,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 	}
 	return gate.New(gate.Options{
 		Anonymous: customhouse.Identity{Labels: c.Auth.Users[""].Labels}, AnswerInFull: p.base == nil,
-		Chain: chain, Policy: authorizer, Verbatim: c.Dialect == config.DialectDockerAuth, Issuer: c.Token.Issuer, Service: c.Token.Service,
+		Chain: chain, Policy: authorizer, Denials: denials[c.Denials], Verbatim: c.Dialect == config.DialectDockerAuth, Issuer: c.Token.Issuer, Service: c.Token.Service,
 		Services: c.Token.Services, Keys: keys, Trust: trust, Workloads: workloads, Certificates: certificates,
 		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
@@ -256,6 +256,11 @@ func (p parts) accounts(c *config.Config) (authn.Authenticator, error) {
 		return nil, nil
 	}
 	return authn.NewAccounts(p.index, p.passwords, authn.AccountsOptions{}), nil
+}
+
+// denials are the gate's names for the values of denials.
+var denials = map[string]gate.Denials{
+	config.DenialsReason: gate.TellReason, config.DenialsMessage: gate.TellMessage, config.DenialsID: gate.TellID,
 }
 
 // sparse are the registry's names for the values of storage.sparse.
