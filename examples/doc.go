@@ -1,0 +1,2 @@
+// Package examples is the complete configurations in this folder, each of which its test loads.
+package examples
