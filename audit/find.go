@@ -8,6 +8,8 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -113,6 +115,15 @@ func (r *Reader) Find(ctx context.Context, q Question) iter.Seq2[customhouse.Aud
 			r.findNotes(ctx, q, yield)
 		}
 	}
+}
+
+// Last returns the number of the last entry, 0 if there is none.
+func (r *Reader) Last(ctx context.Context) (int64, error) {
+	pages, err := r.index.AuditPages(ctx, math.MaxInt64, true, 1)
+	if err != nil || len(pages) == 0 {
+		return 0, err
+	}
+	return pages[0].Last, nil
 }
 
 // findNotes yields what has no number yet and tells whether to go on.
@@ -223,4 +234,27 @@ func (r *Reader) unpack(lines []byte) (text []byte, err error) {
 		}
 	}
 	return r.packer.unpack(lines)
+}
+
+// ParseTime reads a time as people write it: a date, a time (RFC 3339), or how long before now, such as 24h or 7d.
+func ParseTime(s string, now time.Time) (time.Time, error) {
+	for _, layout := range [...]string{time.RFC3339Nano, "2006-01-02T15:04", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, errors.New("want a time such as 2026-05-01T12:00:00Z or 2026-05-01, or how long ago, such as 24h or 7d")
+}
+
+// Answered tells whether e is a decision that let a request through which was then answered, not failed.
+func Answered(e *customhouse.AuditEntry) bool {
+	return e.Kind == customhouse.AuditDecision && e.Allowed && !strings.Contains(e.Detail, "answered ")
 }

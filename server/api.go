@@ -69,6 +69,7 @@ type apiAdmitted struct {
 // apiRoutes is the one table of what the API has.
 var apiRoutes = []apiRoute{
 	{method: "GET", path: "whoami", reach: forAll, serve: whoami},
+	{method: "GET", path: "audit", reach: forAdmins, office: officeAudit, params: auditParams, serve: auditLog},
 }
 
 // checkAPI refuses to start with a route that nobody guards.

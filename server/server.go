@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"customhouse"
+	"customhouse/audit"
 	"customhouse/gate"
 	"customhouse/registry"
 )
@@ -39,6 +40,8 @@ type State struct {
 	Events   bool                     // whether somebody is told of events, so that it matters where they come from
 	Pulled   func(customhouse.Event)  // is told of pulls; nil: nobody is
 	Metrics  *Metrics                 // counts requests; nil for nothing
+
+	Audit *audit.Reader // what is kept to be accounted for; nil where that cannot be asked
 
 	Pages Pages // what people see with a browser; nil for nothing
 

@@ -83,6 +83,9 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 		Prefix: c.HTTP.Prefix, Headers: c.HTTP.Header(), Lists: server.Lists{Catalog: c.HTTP.CatalogPage, Tags: c.HTTP.TagsPage},
 		Metrics: p.metrics, Checks: p.checks, Pages: pages, Release: p.ends.end,
 	}
+	if p.audit != nil {
+		st.Audit = p.audit.Reader()
+	}
 	if p.base == nil {
 		st.TokenServer = &server.TokenServer{Issuer: c.Token.Issuer}
 	} else {

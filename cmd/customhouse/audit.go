@@ -1,0 +1,311 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"customhouse"
+	"customhouse/audit"
+	"customhouse/index"
+
+	"github.com/spf13/cobra"
+)
+
+// auditFlags are what entries are asked for by, as people write them.
+type auditFlags struct {
+	question     audit.Question
+	since, until string
+	n            int
+	json, follow bool
+}
+
+func auditCommand() *cobra.Command {
+	var s settings
+	var f auditFlags
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Look into what is kept to be accounted for",
+		Long: `Audit shows who was let through and who was refused, who logged in, which tokens were issued, and what was changed. It
+reads the data folder, whether a server runs on it or not. The latest entries come last.
+
+A client that is refused sees the id of the decision; --decision finds it.`,
+		Example: `  customhouse audit --denied --since 24h
+  customhouse audit --repo team/app --action push
+  customhouse audit --decision 7k3m9q2x5v8w1z4t
+  customhouse audit --account ci --json --follow`,
+		Args: takes(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.parse(time.Now()); err != nil {
+				return err
+			}
+			return withIndex(cmd, &s, mustExist, func(ctx context.Context, db *index.DB) error {
+				return f.show(ctx, audit.NewReader(db), cmd.OutOrStdout())
+			})
+		},
+	}
+	cmd.AddCommand(auditVerifyCommand(&s), auditLastCommand(&s))
+	s.addFlags(cmd)
+	flags := cmd.Flags()
+	q := &f.question
+	flags.StringVar(&q.Account, "account", "", "`NAME` of who did it, or whose account was changed")
+	flags.StringVar(&q.Name, "repo", "", "`NAME` of the repository, or of another resource")
+	flags.StringVar(&q.Tag, "tag", "", "`TAG` that was asked for")
+	flags.StringVar(&q.Digest, "digest", "", "`DIGEST` that was asked for or answered")
+	flags.StringVar((*string)(&q.Action), "action", "", "`ACTION` that was asked for, such as pull or push")
+	flags.StringVar(&q.Client, "client", "", "`ADDRESS` of the client")
+	flags.StringVar(&q.Kind, "kind", "", "`KIND`: decision, login, token, account, policy, key, difference or log")
+	flags.StringVar(&q.Decision, "decision", "", "`ID` of a decision, as a client saw it")
+	flags.BoolVar(&q.Denied, "denied", false, "what was refused only")
+	flags.StringVar(&f.since, "since", "", "`TIME` or how long ago, such as 24h or 2026-05-01")
+	flags.StringVar(&f.until, "until", "", "`TIME` or how long ago")
+	flags.IntVarP(&f.n, "number", "n", 100, "`N` entries at most, the latest; 0 is all")
+	flags.BoolVar(&f.json, "json", false, "print entries as they are kept, one JSON object a line")
+	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what comes")
+	kinds := []cobra.Completion{customhouse.AuditDecision, customhouse.AuditLogin, customhouse.AuditToken, customhouse.AuditAccount,
+		customhouse.AuditPolicy, customhouse.AuditKey, customhouse.AuditDifference, customhouse.AuditLog}
+	cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (f *auditFlags) parse(now time.Time) (err error) {
+	if f.since != "" {
+		if f.question.Since, err = audit.ParseTime(f.since, now); err != nil {
+			return fmt.Errorf("--since: %w", err)
+		}
+	}
+	if f.until != "" {
+		if f.question.Until, err = audit.ParseTime(f.until, now); err != nil {
+			return fmt.Errorf("--until: %w", err)
+		}
+	}
+	f.question.Decision = strings.ToLower(f.question.Decision)
+	if f.n < 0 {
+		return errors.New("--number: want 0 or more")
+	}
+	return nil
+}
+
+// show prints what is asked for, and with follow what comes until ctx ends.
+func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) error {
+	q := f.question
+	end, err := r.Last(ctx) // before they are read: what comes meanwhile is not left out
+	if err != nil {
+		return err
+	}
+	q.Down, q.Before = true, 0
+	var latest []customhouse.AuditEntry
+	for e, err := range r.Find(ctx, q) {
+		if err != nil {
+			return err
+		}
+		latest = append(latest, e)
+		if len(latest) == f.n {
+			break
+		}
+	}
+	slices.Reverse(latest)
+	q.Down = false
+	q.After = end
+	if f.follow { // what has no number yet is shown when it has one
+		latest = slices.DeleteFunc(latest, func(e customhouse.AuditEntry) bool { return e.Number == 0 })
+	}
+	for i := range latest {
+		if err := f.print(out, &latest[i]); err != nil {
+			return err
+		}
+		q.After = max(q.After, latest[i].Number)
+	}
+	if !f.follow {
+		return nil
+	}
+	ticks := time.NewTicker(audit.Flush)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks.C:
+		}
+		for e, err := range r.Find(ctx, q) {
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err != nil:
+				return err
+			case e.Number == 0:
+				continue
+			}
+			if err := f.print(out, &e); err != nil {
+				return err
+			}
+			q.After = e.Number
+		}
+	}
+}
+
+func (f *auditFlags) print(out io.Writer, e *customhouse.AuditEntry) error {
+	if f.json {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "%s\n", line)
+		return err
+	}
+	_, err := fmt.Fprintln(out, sentence(e))
+	return err
+}
+
+// sentence says what an entry tells, on one line.
+func sentence(e *customhouse.AuditEntry) string {
+	outcome := "denied "
+	if e.Allowed {
+		outcome = "allowed"
+	}
+	if e.Kind != customhouse.AuditDecision && e.Kind != customhouse.AuditLogin {
+		outcome = "-      "
+	}
+	parts := []string{e.Time.Format("2006-01-02T15:04:05.000Z07:00"), fmt.Sprintf("%-8s", e.Kind), outcome, cmp.Or(e.Account, "-"), cmp.Or(e.Client, "-")}
+	if e.Name != "" {
+		what := e.Name
+		if e.Type != customhouse.TypeRepository {
+			what = e.Type + ":" + what
+		}
+		if e.Tag != "" {
+			what += ":" + e.Tag
+		}
+		if e.Digest != "" {
+			what += "@" + e.Digest
+		}
+		parts = append(parts, what)
+	}
+	if len(e.Actions) > 0 {
+		actions := make([]string, len(e.Actions))
+		for i, a := range e.Actions {
+			actions[i] = string(a)
+		}
+		parts = append(parts, strings.Join(actions, ","))
+	}
+	if why := cmp.Or(e.Detail, e.Reason); why != "" && !(e.Kind == customhouse.AuditDecision && e.Allowed && e.Detail == "") {
+		parts = append(parts, "("+printable(why)+")")
+	}
+	if e.Decision != "" {
+		parts = append(parts, "decision "+e.Decision)
+	}
+	return strings.Join(parts, "  ")
+}
+
+// printable replaces what controls a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0x202e {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+func auditVerifyCommand(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify [FILE]",
+		Short: "Check that no entry was changed, removed or put in",
+		Long: `Verify checks the entries in the data folder, or the lines of FILE: that each is what was written, and follows the one
+before. It names the first place that is not so, and exits with 1.
+
+What was cut off at the end it cannot tell: note the hash that it prints somewhere else, and look for it the next time.`,
+		Example: `  customhouse audit verify
+  customhouse audit verify /var/log/customhouse/audit.log`,
+		Args: takesUpTo(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				v, err := audit.VerifyFile(args[0])
+				return verified(cmd.OutOrStdout(), args[0], v, err)
+			}
+			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
+				v, err := audit.NewReader(db).Verify(ctx)
+				return verified(cmd.OutOrStdout(), "the audit log", v, err)
+			})
+		},
+	}
+}
+
+func verified(out io.Writer, what string, v audit.Verified, err error) error {
+	var broken *audit.Break
+	if errors.As(err, &broken) {
+		return withHint(fmt.Errorf("%s: %w", what, err), fmt.Sprintf("the %d before it are whole", v.Entries))
+	}
+	if err != nil || v.Entries == 0 {
+		if err == nil {
+			_, err = fmt.Fprintf(out, "%s: no entries\n", what)
+		}
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s: ok, entries %d to %d, the last of %s with hash %s\n",
+		what, v.First.Number, v.Last.Number, v.Last.Time.Format(time.RFC3339), v.Last.Hash)
+	return err
+}
+
+func auditLastCommand(s *settings) *cobra.Command {
+	var action string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "last REPO[:TAG|@DIGEST]",
+		Short: "Tell who was the last to pull something",
+		Example: `  customhouse audit last team/app:v1
+  customhouse audit last team/app --action push`,
+		Args: takes(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q, err := lastQuestion(args[0], customhouse.Action(action))
+			if err != nil {
+				return err
+			}
+			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
+				for e, err := range audit.NewReader(db).Find(ctx, q) {
+					if err != nil {
+						return err
+					}
+					if audit.Answered(&e) {
+						return (&auditFlags{json: asJSON}).print(cmd.OutOrStdout(), &e)
+					}
+				}
+				return withExit(exitFailure, fmt.Errorf("no entry tells of a %s of %s", action, args[0]))
+			})
+		},
+	}
+	cmd.Flags().StringVar(&action, "action", "pull", "`ACTION`: who was the last to do that, such as push or delete")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the entry as it is kept")
+	return cmd
+}
+
+// lastQuestion asks for what was done to REPO[:TAG|@DIGEST], the latest first.
+func lastQuestion(of string, action customhouse.Action) (audit.Question, error) {
+	q := audit.Question{Kind: customhouse.AuditDecision, Allowed: true, Action: action, Name: of, Down: true}
+	var ref string
+	var named bool
+	if q.Name, ref, named = strings.Cut(of, "@"); !named {
+		q.Name, ref, named = strings.Cut(of, ":")
+	}
+	if _, err := customhouse.ParseRepo(q.Name); err != nil {
+		return q, withHint(fmt.Errorf("%q is no repository", q.Name), "want REPO, REPO:TAG or REPO@DIGEST, without the name of the registry")
+	}
+	if !named {
+		return q, nil
+	}
+	parsed, err := customhouse.ParseRef(ref)
+	switch {
+	case err != nil:
+		return q, fmt.Errorf("%q is no tag and no digest", ref)
+	case parsed.Digest.IsZero():
+		q.Tag = ref
+	default:
+		q.Digest = ref
+	}
+	return q, nil
+}
