@@ -69,6 +69,7 @@ type Log struct {
 	failing error // why the last entries could not be written, or not everywhere
 	stuck   bool  // whether they could not be written at all
 	lost    int64 // entries, since then
+	urgent  bool  // whether somebody waits for what is in the queue
 	closed  bool
 	wake    chan struct{} // holds one: there is something to do
 	stop    chan struct{}
@@ -78,9 +79,9 @@ type Log struct {
 	writes Counts
 }
 
-// waiting is an entry that is to be written, and who waits for that; nil is nobody.
+// waiting is an entry that is to be written, and who waits for that: nobody where done is nil.
 type waiting struct {
-	entry *customhouse.AuditEntry
+	entry *customhouse.AuditEntry // nil for Sync
 	done  chan error
 }
 
@@ -214,7 +215,7 @@ func (l *Log) Audit(ctx context.Context, e *customhouse.AuditEntry) error {
 		l.mu.Unlock()
 		return err
 	}
-	l.queue = append(l.queue, w)
+	l.queue, l.urgent = append(l.queue, w), l.urgent || w.done != nil
 	wake := len(l.queue) == 1 || len(l.queue) == batch || w.done != nil
 	l.mu.Unlock()
 	if wake {
@@ -227,6 +228,23 @@ func (l *Log) Audit(ctx context.Context, e *customhouse.AuditEntry) error {
 		return nil
 	}
 	return <-w.done // that it was written is known a moment later, whoever waits for it or not
+}
+
+// Sync waits until what was handed over before is written.
+func (l *Log) Sync() error {
+	w := waiting{done: make(chan error, 1)}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return errClosed
+	}
+	l.queue, l.urgent = append(l.queue, w), true
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return <-w.done
 }
 
 var errClosed = errors.New("the audit log is closed")

@@ -42,7 +42,7 @@ func (l *Log) run() {
 // gather waits a moment for more entries, unless there are many or somebody waits for theirs.
 func (l *Log) gather() {
 	l.mu.Lock()
-	soon := len(l.queue) >= batch || l.settings.Load().Required
+	soon := len(l.queue) >= batch || l.urgent
 	l.mu.Unlock()
 	if soon {
 		return
@@ -60,11 +60,13 @@ func (l *Log) gather() {
 func (l *Log) flush() {
 	l.mu.Lock()
 	queue, lost := l.queue, l.lost
-	l.queue, l.lost = nil, 0
+	l.queue, l.lost, l.urgent = nil, 0, false
 	l.mu.Unlock()
 	entries := make([]*customhouse.AuditEntry, 0, len(queue)+1)
 	for _, w := range queue {
-		entries = append(entries, w.entry)
+		if w.entry != nil {
+			entries = append(entries, w.entry)
+		}
 	}
 	if lost > 0 {
 		entries = append(entries, &customhouse.AuditEntry{

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"customhouse"
+	"customhouse/audit"
 	"customhouse/authn"
 	"customhouse/authz"
 	"customhouse/blob"
@@ -111,6 +112,7 @@ type house struct {
 	t      testing.TB
 	dir    string
 	index  *index.DB
+	audit  *audit.Log
 	state  server.State
 	server *server.Server
 	http   *httptest.Server
@@ -128,6 +130,8 @@ func open(t testing.TB, s setup) *house {
 	db, err := index.Open(context.Background(), filepath.Join(h.dir, "index.db"), index.Options{Log: logger})
 	must(t, err)
 	h.index = db
+	h.audit, err = audit.Open(context.Background(), audit.Options{Index: db, Log: logger}, audit.Settings{Allow: 1})
+	must(t, err)
 	dir, err := blob.OpenDir(h.dir, blob.Reserve{})
 	must(t, err)
 	var store blob.Store = dir
@@ -149,7 +153,7 @@ func open(t testing.TB, s setup) *house {
 	}
 	h.state = server.State{
 		Gate: h.gate(s, logger), Registry: registry.New(db, store, s.registry),
-		Delete: !s.noDelete, Service: service, Realm: s.realm, Requests: true,
+		Audit: h.audit.Reader(), Delete: !s.noDelete, Service: service, Realm: s.realm, Requests: true,
 	}
 	h.server, err = server.New(h.state, logger)
 	must(t, err)
@@ -163,6 +167,7 @@ func open(t testing.TB, s setup) *house {
 	}
 	t.Cleanup(func() {
 		h.http.Close()
+		h.closeAudit(s.fails)
 		if err := db.Close(); err != nil && !s.fails {
 			t.Error(err)
 		}
@@ -171,11 +176,33 @@ func open(t testing.TB, s setup) *house {
 	return h
 }
 
+// closeAudit ends the audit log and looks at all of it: S76 and S78.
+func (h *house) closeAudit(fails bool) {
+	h.t.Helper()
+	if err := h.audit.Close(); err != nil && !fails {
+		h.t.Error(err)
+	}
+	for e, err := range h.audit.Reader().Find(context.Background(), audit.Question{}) {
+		if err != nil {
+			if !fails {
+				h.t.Error(err)
+			}
+			return
+		}
+		if text := string(encode(e)); strings.Contains(text, "-Canary-") || strings.Contains(text, "eyJ") || strings.Contains(text, "ch_refresh_") {
+			h.t.Errorf("S76: the audit log has a secret: %s", text)
+		}
+	}
+	if _, err := h.audit.Reader().Verify(context.Background()); err != nil && !fails {
+		h.t.Errorf("S78: %v", err)
+	}
+}
+
 // gate builds the gate of a setup.
 func (h *house) gate(s setup, logger *slog.Logger) *gate.Gate {
 	h.t.Helper()
 	if s.off {
-		g, err := gate.New(gate.Options{Off: true})
+		g, err := gate.New(gate.Options{Off: true, Audit: h.audit})
 		must(h.t, err)
 		return g
 	}
@@ -192,7 +219,7 @@ func (h *house) gate(s setup, logger *slog.Logger) *gate.Gate {
 	must(h.t, err)
 	g, err := gate.New(gate.Options{
 		Chain: chain, Policy: authz.NewRules(rules), Issuer: "customhouse", Service: service, Keys: h.keys,
-		Refresh: h.index, AllowBasic: !s.noBasic, Log: logger,
+		Refresh: h.index, AllowBasic: !s.noBasic, Audit: h.audit, Log: logger,
 	})
 	must(h.t, err)
 	return g

@@ -62,7 +62,7 @@ Labels are facts that rules may ask for; a label that is given twice has two val
 				case !errors.Is(err, customhouse.ErrNotFound):
 					return err
 				}
-				return putAccount(cmd, db, account, source)
+				return putAccount(ctx, cmd, db, account, source)
 			})
 		},
 	}
@@ -107,7 +107,7 @@ func userPasswdCommand(s *settings) *cobra.Command {
 				if err != nil {
 					return noAccount(err, args[0])
 				}
-				return putAccount(cmd, db, account, source)
+				return putAccount(ctx, cmd, db, account, source)
 			})
 		},
 	}
@@ -163,7 +163,7 @@ func withIndex(cmd *cobra.Command, s *settings, make bool, do func(context.Conte
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return do(cmd.Context(), db)
+	return do(customhouse.WithOrigin(cmd.Context(), customhouse.Origin{Agent: fmt.Sprintf("%s by uid %d", cmd.CommandPath(), os.Getuid())}), db)
 }
 
 // completeAccounts completes the names of accounts in the data folder.
@@ -185,7 +185,7 @@ func completeAccounts(s *settings) cobra.CompletionFunc {
 }
 
 // putAccount stores account with a new password, which it prints if it was made up.
-func putAccount(cmd *cobra.Command, db *index.DB, account customhouse.Account, source passwordSource) error {
+func putAccount(ctx context.Context, cmd *cobra.Command, db *index.DB, account customhouse.Account, source passwordSource) error {
 	password, err := source.read(cmd)
 	if err != nil {
 		return err
@@ -193,7 +193,7 @@ func putAccount(cmd *cobra.Command, db *index.DB, account customhouse.Account, s
 	if account.Password, err = authn.HashPassword(password); err != nil {
 		return err
 	}
-	if err := db.PutAccount(cmd.Context(), account); err != nil {
+	if err := db.PutAccount(ctx, account); err != nil {
 		return err
 	}
 	if source.generate {
