@@ -173,7 +173,7 @@ func (t *dockerTranslation) tokenDB(section, provider string, from *dockerClient
 		if from.Redis.Options == nil && from.Redis.Cluster == nil {
 			t.wrong(section+".redis_token_db", "wants redis_options or redis_cluster_options")
 		}
-		t.warn(section+".redis_token_db", "is not read: who has signed in is kept in the data folder, and people sign in once more")
+		t.warn(section+".redis_token_db", "is not read, for a client of Redis would be an eighth of this program: who has signed in is kept in the data folder, and people sign in once more")
 	case from.Level != nil:
 		t.require(section+".level_token_db.path", from.Level.Path != "")
 		t.levelDB(section, provider, t.absolute(from.Level.Path))
