@@ -14,6 +14,7 @@ type ProgramAnswer struct {
 	Undecided bool                 // it has nothing to say
 	Allowed   []customhouse.Action // of those that were asked about; the others are denied
 	Reason    string               // may be empty
+	Message   string               // what whoever is denied is told; may be empty
 }
 
 // AccessAsker asks a program of somebody's own.
@@ -65,6 +66,9 @@ func (p *Program) Authorize(ctx context.Context, q policy.Query, actions []custo
 		}
 		if answer.Reason != "" {
 			d.Reason = answer.Reason
+		}
+		if !d.Allowed {
+			d.Message = answer.Message
 		}
 		decisions[i] = d
 	}

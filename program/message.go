@@ -75,6 +75,7 @@ type said struct {
 	id      uint64
 	result  string
 	reason  string
+	message string
 	labels  map[string][]string
 	actions []customhouse.Action // nil is all
 }
@@ -103,6 +104,8 @@ func parseAnswer(text []byte) (*said, error) {
 				a.result, ok = v, true
 			case "reason":
 				a.reason, ok = v, true
+			case "message":
+				a.message, ok = v, true
 			}
 		case map[string]any:
 			if key == "labels" {
@@ -117,7 +120,7 @@ func parseAnswer(text []byte) (*said, error) {
 				}
 			}
 		}
-		known := slices.Contains([]string{"id", "result", "reason", "labels", "actions"}, key)
+		known := slices.Contains([]string{"id", "result", "reason", "message", "labels", "actions"}, key)
 		if known && !ok {
 			return nil, fmt.Errorf("the answer's %s is not what it should be", key)
 		}
@@ -143,12 +146,12 @@ func labels(object map[string]any) (map[string][]string, bool) {
 	return read, true
 }
 
-// maxReason is how many bytes of a reason are kept.
+// maxReason is how many bytes of a reason or a message are kept.
 const maxReason = 256
 
 // of returns what a says to q.
 func (a *said) of(q *Question) (Answer, error) {
-	answer := Answer{Result: Result(a.result), Reason: a.reason[:min(len(a.reason), maxReason)]}
+	answer := Answer{Result: Result(a.result), Reason: a.reason[:min(len(a.reason), maxReason)], Message: a.message[:min(len(a.message), maxReason)]}
 	switch answer.Result {
 	case Allow:
 	case Deny, NoMatch:

@@ -87,6 +87,7 @@ type Answer struct {
 	Labels  map[string][]string  // Authenticate, Allow: facts about the account
 	Actions []customhouse.Action // Authorize, Allow: those that may be done
 	Reason  string               // for the log; may be empty
+	Message string               // Authorize: for the account, where something is denied; may be empty
 }
 
 // words returns the actions in the words that clients use: a part of push is push.

@@ -130,6 +130,6 @@ func (a accessAsker) AskAccess(ctx context.Context, q policy.Query, actions []cu
 		return authz.ProgramAnswer{}, err
 	}
 	return authz.ProgramAnswer{
-		Undecided: answer.Result == program.NoMatch, Allowed: answer.Actions, Reason: answer.Reason,
+		Undecided: answer.Result == program.NoMatch, Allowed: answer.Actions, Reason: answer.Reason, Message: answer.Message,
 	}, nil
 }
