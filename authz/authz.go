@@ -45,8 +45,8 @@ func NewChain(members ...Authorizer) (*Chain, error) {
 	return &Chain{members}, nil
 }
 
-// Authorize answers q for each of actions. A member is asked for what those before it have left undecided; one that
-// cannot tell is an outage for exactly that.
+// Authorize answers q for each of actions. A member is asked for what those before it have left undecided, or may have:
+// that depends on what q leaves unknown. One that cannot tell is an outage for exactly that.
 func (c *Chain) Authorize(ctx context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
 	if len(c.members) == 0 {
 		return (&policy.Policy{}).DecideAll(q, actions), nil
@@ -65,15 +65,11 @@ func (c *Chain) Authorize(ctx context.Context, q policy.Query, actions []customh
 		if err != nil {
 			return nil, err
 		}
-		if len(open) == len(actions) {
-			decisions, shared = more, true
-			continue
-		}
 		if shared {
 			decisions, shared = append([]policy.Decision(nil), decisions...), false
 		}
 		for i, at := range places {
-			decisions[at] = more[i]
+			decisions[at] = decisions[at].Else(more[i])
 		}
 	}
 	return decisions, nil
@@ -91,10 +87,10 @@ func ask(ctx context.Context, m Authorizer, q policy.Query, actions []customhous
 	return decisions, nil
 }
 
-// undecided returns the actions that nobody has decided about, and where they stand among all.
+// undecided returns the actions that nobody has decided about, or may have, and where they stand among all.
 func undecided(decisions []policy.Decision, actions []customhouse.Action) (open []customhouse.Action, places []int) {
 	for i := range decisions {
-		if decisions[i].Undecided() {
+		if decisions[i].Open || decisions[i].Undecided() {
 			open, places = append(open, actions[i]), append(places, i)
 		}
 	}

@@ -156,3 +156,52 @@ func BenchmarkChain(b *testing.B) {
 		}
 	}
 }
+
+// Where it depends on the tag whether the rules decide at all, what comes of a chain depends on who is asked next.
+func TestChainOfWhatDepends(t *testing.T) {
+	tagged := policy.Match{Tag: policy.Values{"v*"}}
+	for name, tt := range map[string]struct {
+		first, next []policy.Rule
+		want        string
+	}{
+		"allowed or passed on, then allowed": {[]policy.Rule{{Match: tagged, Actions: list{"pull"}}}, []policy.Rule{{Actions: list{"pull"}}}, "allowed"},
+		"allowed or passed on, then denied":  {[]policy.Rule{{Match: tagged, Actions: list{"pull"}}}, []policy.Rule{{Actions: list{}}}, "maybe"},
+		"allowed or passed on, to nobody":    {[]policy.Rule{{Match: tagged, Actions: list{"pull"}}}, nil, "maybe"},
+		"denied or passed on, then allowed":  {[]policy.Rule{{Match: tagged, Effect: policy.Deny}}, []policy.Rule{{Actions: list{"pull"}}}, "maybe"},
+		"denied or passed on, then denied":   {[]policy.Rule{{Match: tagged, Effect: policy.Deny}}, []policy.Rule{{Actions: list{}}}, "denied"},
+		"denied or passed on, to nobody":     {[]policy.Rule{{Match: tagged, Effect: policy.Deny}}, nil, "denied"},
+		"denied or passed on, then maybe":    {[]policy.Rule{{Match: tagged, Effect: policy.Deny}}, []policy.Rule{{Match: tagged, Actions: list{"pull"}}}, "maybe"},
+	} {
+		next := &member{name: "next"}
+		p, err := policy.Compile(tt.next, policy.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain, err := authz.NewChain(rules(t, tt.first...), renamed{authz.NewRules(p)}, next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decisions, err := chain.Authorize(t.Context(), policy.Query{Name: "a"}, list{"pull"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "denied"
+		switch d := decisions[0]; {
+		case d.Allowed && d.Maybe:
+			got = "both"
+		case d.Allowed:
+			got = "allowed"
+		case d.Maybe:
+			got = "maybe"
+		}
+		if got != tt.want {
+			t.Errorf("%s: %+v, want %s", name, decisions[0], tt.want)
+		}
+	}
+}
+
+// renamed are rules with a name of their own.
+type renamed struct{ authz.Rules }
+
+// Name returns "more rules".
+func (renamed) Name() string { return "more rules" }

@@ -19,11 +19,12 @@ type Options struct {
 func Compile(rules []Rule, o Options) (*Policy, error) {
 	p := &Policy{rules: make([]rule, len(rules))}
 	s := &sets{written: o.Sets, texts: map[string]*choice{}, addresses: map[string][]netip.Prefix{}}
+	l := &language{}
 	errs := s.check()
 	broken := len(errs) > 0
 	size := 0
 	for i, r := range rules {
-		c := compiler{rule: i, source: r.Source, sets: s, broken: broken}
+		c := compiler{rule: i, source: r.Source, sets: s, language: l, broken: broken}
 		p.rules[i] = c.compile(r)
 		errs = append(errs, c.errs...)
 		if size += p.rules[i].size(); size+s.size > maxPolicySize {
@@ -51,6 +52,7 @@ type rule struct {
 	ip         *addresses  // nil is no condition
 	from       time.Time   // zero is none
 	expires    time.Time   // the first instant when it does not hold; zero is never
+	when       *expression // nil is no condition
 	facts      Fact        // what of a target, and whether the time, it depends on
 
 	actions actions
@@ -103,11 +105,12 @@ func (r *rule) on(s subject) *choice {
 
 // compiler compiles one rule.
 type compiler struct {
-	rule   int
-	source string
-	sets   *sets
-	broken bool // the sets are
-	errs   Errors
+	rule     int
+	source   string
+	sets     *sets
+	language *language
+	broken   bool // the sets are
+	errs     Errors
 }
 
 func (c *compiler) bad(field string, err error) {
@@ -148,11 +151,11 @@ func (c *compiler) compile(r Rule) rule {
 	}
 	slices.SortStableFunc(c.errs, func(a, b *Error) int { return cmp.Compare(a.Field, b.Field) })
 
-	c.effect(r, &to)
 	c.times(r, &to)
 	if r.When != "" {
-		c.bad("when", errors.New("expressions are not known yet"))
+		c.when(r, &to)
 	}
+	c.effect(r, &to)
 	if r.Public {
 		c.public(r, &to)
 	}
@@ -278,6 +281,20 @@ func (c *compiler) times(r Rule, to *rule) {
 	}
 }
 
+// when compiles the expression.
+func (c *compiler) when(r Rule, to *rule) {
+	when, errs := c.language.compile(r.When)
+	for _, err := range errs {
+		c.bad("when", err)
+	}
+	if to.when = when; when != nil {
+		to.facts |= when.facts
+		if r.Public && when.mentions("identity.") {
+			c.bad("when", errors.New("a public rule is everybody's; it has no condition on who is asking"))
+		}
+	}
+}
+
 // public checks a public rule.
 func (c *compiler) public(r Rule, to *rule) {
 	to.public = true
@@ -296,10 +313,7 @@ func (c *compiler) public(r Rule, to *rule) {
 
 // answers makes the answers of a rule.
 func (c *compiler) answers(r Rule, to *rule) {
-	place := fmt.Sprintf("rule %d", c.rule+1)
-	if r.Source != "" {
-		place += " (" + r.Source + ")"
-	}
+	place := placeOf(Decision{Rule: c.rule, Source: r.Source})
 	answered := func(d Decision) answer {
 		d.Rule, d.Source = c.rule, r.Source
 		if !d.Allowed {

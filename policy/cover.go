@@ -13,7 +13,10 @@ func (r *rule) covers(b *rule) bool {
 	if !r.ip.covers(b.ip) {
 		return false
 	}
-	if r.facts&factTime != 0 && !(r.from.Equal(b.from) && r.expires.Equal(b.expires)) {
+	if r.when != nil && r.when != b.when { // equal texts are one expression
+		return false
+	}
+	if !r.from.Equal(b.from) || !r.expires.Equal(b.expires) {
 		return false
 	}
 	for i := range r.conditions {

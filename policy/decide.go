@@ -1,5 +1,7 @@
 package policy
 
+import "fmt"
+
 // state is how far the rules up to one have settled the actions that a query asks for. As long as rules may match of
 // which it is not known whether they do, several things may be so of an action at once.
 type state struct {
@@ -27,7 +29,7 @@ func (p *Policy) decide(q *Query) answer {
 		}
 		r := &p.rules[i]
 		if s.asks(r) {
-			s.hear(r, r.matches(q))
+			s.hear(r, r.ask(q))
 		}
 	}
 	return s.answer(want, q)
@@ -40,10 +42,28 @@ func (s *state) over() bool { return s.sure || s.open|s.closed == 0 }
 func (s *state) asks(r *rule) bool { return s.open != 0 || r.deny || r.public }
 
 // hear takes in what r has to say, which is asked.
-func (s *state) hear(r *rule, matches truth) {
-	if matches == no {
+func (s *state) hear(r *rule, o outcome) {
+	if o.fails != no {
+		s.no |= s.open | s.closed
+	}
+	if o.fails == yes {
+		s.open, s.closed, s.how = 0, 0, r.failed(o.err)
 		return
 	}
+	if o.fails == maybe && s.unknown == nil {
+		s.unknown = r
+	}
+	matches := o.matches
+	if matches != no {
+		s.apply(r, matches)
+	}
+	both := s.yes & s.no // nothing more is to be learnt of these
+	s.open &^= both
+	s.closed &^= both
+}
+
+// apply lets r, which matches or may match, allow and deny.
+func (s *state) apply(r *rule, matches truth) {
 	hit, rest := r.actions&(s.open|s.closed), actions(0)
 	if !r.deny && !r.public {
 		hit, rest = r.actions&s.open, s.open&^r.actions
@@ -73,9 +93,6 @@ func (s *state) hear(r *rule, matches truth) {
 			s.sure, s.how = true, r.allowed
 		}
 	}
-	both := s.yes & s.no // nothing more is to be learnt of these
-	s.open &^= both
-	s.closed &^= both
 }
 
 // answer returns what has come out for actions of which one is enough.
@@ -96,6 +113,13 @@ func (s *state) answer(want actions, q *Query) answer {
 		return s.unknown.mayMatch(q, false, false)
 	}
 	return noRule
+}
+
+// failed returns the answer where the expression of r fails: no.
+func (r *rule) failed(err error) answer {
+	d := r.denied[0]
+	d.Reason = fmt.Sprintf("%s cannot be decided: %v", placeOf(d), err)
+	return answer{d}
 }
 
 // mayMatch returns the answer of a rule that may match: allowed perhaps, and decided in any case.

@@ -37,6 +37,7 @@ const (
 	Allows                  // matches, and allows the action
 	Unlisted                // matches, and does not list the action
 	Denies                  // matches, and denies what is left of the action
+	Fails                   // its expression cannot be evaluated, so that nothing is allowed
 	Depends                 // may match: a condition is on what the query leaves unknown
 	NotAsked                // the decision has been made before
 )
@@ -66,9 +67,10 @@ func (p *Policy) Explain(q Query) Trace {
 		if state.over() || state.open == 0 && i >= p.lastPublic || !state.asks(r) {
 			continue
 		}
-		m := r.matches(&q)
+		o := r.ask(&q)
+		m := o.matches
 		before := state
-		state.hear(r, m)
+		state.hear(r, o)
 		hit := r.actions & before.open
 		if r.public {
 			hit = r.actions & (before.open | before.closed)
@@ -78,9 +80,12 @@ func (p *Policy) Explain(q Query) Trace {
 		}
 		denied := (before.open | before.closed) &^ (state.open | state.closed)
 		switch {
-		case m == no:
-		case m == maybe:
+		case o.fails == yes:
+			s.Outcome, s.Helps = Fails, false
+			s.Unmet = []Condition{{Field: "when", Want: Values{r.when.written}, Got: []string{o.err.Error()}}}
+		case m == maybe || o.fails == maybe:
 			s.Outcome = Depends
+		case m == no:
 		case state.sure:
 			s.Outcome = Allows
 		case r.deny && denied != 0 && state.over():
@@ -141,6 +146,8 @@ func (s Step) String() string {
 		return "decides: denied, the action is not listed"
 	case Denies:
 		return "decides: denied"
+	case Fails:
+		return "decides: denied, its expression fails: " + strings.Join(s.Unmet[0].Got, "")
 	case NotAsked:
 		return "not asked"
 	}
@@ -222,6 +229,16 @@ func (r *rule) unmet(q *Query) []Condition {
 		case maybe:
 			c.Unknown = true
 			unknown = append(unknown, c)
+		}
+	}
+	if len(unmet) == 0 && r.when != nil {
+		c := Condition{Field: "when", Want: Values{r.when.written}}
+		if o := r.when.evaluate(q, yes); o.matches == maybe {
+			c.Unknown = true
+			unknown = append(unknown, c)
+		} else if o.matches == no && o.fails == no {
+			c.Got = []string{"false"}
+			unmet = append(unmet, c)
 		}
 	}
 	if len(unmet) > 0 {

@@ -111,6 +111,26 @@ type Decision struct {
 // Undecided tells whether nobody has decided: no rule matches, and somebody else may be asked.
 func (d Decision) Undecided() bool { return !d.Allowed && d.Rule < 0 && d.Source == "" }
 
+// Else returns the decision that results when next is asked where d may be undecided.
+func (d Decision) Else(next Decision) Decision {
+	switch {
+	case d.Undecided():
+		return next
+	case !d.Open || next.Undecided():
+		return d
+	case d.Maybe: // allowed, or for next to decide
+		if next.Allowed {
+			return next
+		}
+		d.Open = next.Maybe && next.Open
+		return d
+	case next.Allowed || next.Maybe: // denied, or for next to decide
+		d.Maybe, d.Open = true, false
+		return d
+	}
+	return next
+}
+
 // answer is a Decision that is made beforehand, in the form in which one that is alone is handed out.
 type answer = []Decision
 

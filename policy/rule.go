@@ -69,6 +69,14 @@ func place(rule int, source string) string {
 	return fmt.Sprintf("rule %d", rule+1)
 }
 
+// placeOf names the rule of a decision.
+func placeOf(d Decision) string {
+	if d.Source != "" {
+		return fmt.Sprintf("rule %d (%s)", d.Rule+1, d.Source)
+	}
+	return fmt.Sprintf("rule %d", d.Rule+1)
+}
+
 // Unwrap returns the mistake.
 func (e *Error) Unwrap() error { return e.Err }
 

@@ -96,8 +96,17 @@ const (
 	yes
 )
 
-// matches tells whether all conditions of r hold for q, whose client is unmapped.
-func (r *rule) matches(q *Query) truth {
+// ask tells whether r matches q, whose client is unmapped. The expression is evaluated when nothing else says no.
+func (r *rule) ask(q *Query) outcome {
+	m := r.meets(q)
+	if m == no || r.when == nil {
+		return outcome{matches: m}
+	}
+	return r.when.evaluate(q, m)
+}
+
+// meets tells whether all conditions of r but the expression hold.
+func (r *rule) meets(q *Query) truth {
 	if r.ip != nil && !r.ip.contain(q.Client) {
 		return no
 	}
@@ -185,7 +194,7 @@ func claimed(claims map[string]any, key string, match func(string) bool) bool {
 func claimText(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
-		return v, true
+		return v, v != ""
 	case bool:
 		return strconv.FormatBool(v), true
 	case json.Number:
