@@ -121,20 +121,20 @@ func (c *Chain) Nearest(q policy.Query) (steps []policy.Step) {
 
 // Rules are the rules of the file, as an authorizer.
 type Rules struct {
-	policy *policy.Policy
+	decisions *policy.Cache
 }
 
 var _ Authorizer = Rules{}
 
-// NewRules returns an authorizer called "rules".
-func NewRules(p *policy.Policy) Rules { return Rules{p} }
+// NewRules returns an authorizer called "rules". It remembers decisions, for as long as p holds.
+func NewRules(p *policy.Policy) Rules { return Rules{policy.NewCache(p, 0)} }
 
 // Name returns "rules".
 func (Rules) Name() string { return "rules" }
 
 // Authorize implements Authorizer. It never fails.
 func (r Rules) Authorize(_ context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
-	return r.policy.DecideAll(q, actions), nil
+	return r.decisions.DecideAll(q, actions), nil
 }
 
 // Facts returns which facts about a target the rules ask for.

@@ -299,6 +299,9 @@ func (c *compiler) when(r Rule, to *rule) {
 func (c *compiler) public(r Rule, to *rule) {
 	to.public = true
 	m := r.Match
+	if len(r.Actions) == 0 {
+		c.bad("actions", errors.New("a public rule allows something"))
+	}
 	if to.deny {
 		c.bad("public", errors.New("a public rule allows; remove effect: deny"))
 	}

@@ -17,9 +17,17 @@ type state struct {
 
 // decide answers q, whose client is unmapped.
 func (p *Policy) decide(q *Query) answer {
+	a, _ := p.decideUntil(q)
+	return a
+}
+
+// decideUntil answers q, whose client is unmapped, and tells whether the answer lasts until a rule begins or ceases to
+// hold: not if an expression has looked at the time.
+func (p *Policy) decideUntil(q *Query) (a answer, lasts bool) {
 	if p.acl != nil {
-		return p.acl.decide(q)
+		return p.acl.decide(q), true
 	}
+	lasts = true
 	want := wanted(q.Action)
 	s := state{open: want}
 	for c := p.index.candidates(q); !s.over(); {
@@ -30,9 +38,10 @@ func (p *Policy) decide(q *Query) answer {
 		r := &p.rules[i]
 		if s.asks(r) {
 			s.hear(r, r.ask(q))
+			lasts = lasts && (r.when == nil || r.when.facts&factTime == 0)
 		}
 	}
-	return s.answer(want, q)
+	return s.answer(want, q), lasts
 }
 
 // over tells whether there is nothing left to ask.
@@ -47,7 +56,10 @@ func (s *state) hear(r *rule, o outcome) {
 		s.no |= s.open | s.closed
 	}
 	if o.fails == yes {
-		s.open, s.closed, s.how = 0, 0, r.failed(o.err)
+		if s.open != 0 {
+			s.how = r.failed(o.err)
+		}
+		s.open, s.closed = 0, 0
 		return
 	}
 	if o.fails == maybe && s.unknown == nil {
@@ -81,15 +93,17 @@ func (s *state) apply(r *rule, matches truth) {
 		s.unknown = r
 	}
 	if matches == yes {
-		s.open &^= hit | rest
-		s.closed &^= hit
 		switch {
 		case rest != 0:
 			s.how = r.unlisted
-		case r.deny:
+		case r.deny && hit&s.open != 0:
 			s.how = r.denied
 		}
-		if !r.deny && hit&^s.no != 0 {
+		s.open &^= hit | rest
+		if r.deny || r.public {
+			s.closed &^= hit
+		}
+		if !r.deny && hit&^(s.no|s.closed) != 0 {
 			s.sure, s.how = true, r.allowed
 		}
 	}

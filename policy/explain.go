@@ -37,6 +37,7 @@ const (
 	Allows                  // matches, and allows the action
 	Unlisted                // matches, and does not list the action
 	Denies                  // matches, and denies what is left of the action
+	Blocks                  // matches, and denies what a public rule after it could allow
 	Fails                   // its expression cannot be evaluated, so that nothing is allowed
 	Depends                 // may match: a condition is on what the query leaves unknown
 	NotAsked                // the decision has been made before
@@ -88,6 +89,8 @@ func (p *Policy) Explain(q Query) Trace {
 		case m == no:
 		case state.sure:
 			s.Outcome = Allows
+		case r.deny && denied&before.open == 0 && denied != 0:
+			s.Outcome = Blocks
 		case r.deny && denied != 0 && state.over():
 			s.Outcome = Denies
 		case r.deny && denied != 0:
@@ -146,6 +149,8 @@ func (s Step) String() string {
 		return "decides: denied, the action is not listed"
 	case Denies:
 		return "decides: denied"
+	case Blocks:
+		return "matches, and denies what a public rule after it could allow"
 	case Fails:
 		return "decides: denied, its expression fails: " + strings.Join(s.Unmet[0].Got, "")
 	case NotAsked:

@@ -103,7 +103,7 @@ func (p *Policy) left(i int, r *rule, some actions) (left actions, by int) {
 		switch before := &p.rules[by]; {
 		case !before.covers(r):
 			continue
-		case before.deny:
+		case before.deny, before.public, r.public, r.deny && i < p.lastPublic: // r is asked also where before lists nothing
 			left &^= before.actions
 		default:
 			left = 0
@@ -116,7 +116,7 @@ func (p *Policy) left(i int, r *rule, some actions) (left actions, by int) {
 
 // repeats tells whether b, which r covers, says the same as r.
 func (r *rule) repeats(b *rule) bool {
-	return b.covers(r) && r.deny == b.deny && r.actions == b.actions
+	return b.covers(r) && r.deny == b.deny && r.public == b.public && r.actions == b.actions
 }
 
 // public says what rule i allows to everybody beyond pulling; "" if nothing.

@@ -3,7 +3,9 @@ package policy_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -225,8 +227,79 @@ func benchQuery(i int) policy.Query {
 	}
 }
 
+// tied are rules that are all tied to one kind of condition, of which the last matches benchQuery.
+var tied = map[string]func(i int) policy.Match{
+	"names":        func(i int) policy.Match { return policy.Match{Name: policy.Values{fmt.Sprintf("team%d/**", i)}} },
+	"account sets": func(i int) policy.Match { return policy.Match{Account: policy.Values{fmt.Sprintf("@set%d", i)}} },
+	"labels": func(i int) policy.Match {
+		return policy.Match{Labels: map[string]policy.Values{"group": {fmt.Sprintf("g%d", i)}}}
+	},
+	"tags": func(i int) policy.Match { return policy.Match{Tag: policy.Values{fmt.Sprintf("v%d.*", i)}} },
+	"claims": func(i int) policy.Match {
+		return policy.Match{Claims: map[string]policy.Values{"repo": {fmt.Sprintf("org/app%d", i)}}}
+	},
+}
+
+// tiedRules are n rules tied to one kind of condition, and benchQuery's.
+func tiedRules(kind string, n int) ([]policy.Rule, policy.Options) {
+	rules, sets := make([]policy.Rule, 0, n), map[string]policy.Values{}
+	for i := range n - 1 {
+		rules = append(rules, policy.Rule{Match: tied[kind](i), Actions: list{"pull", "push"}})
+		sets[fmt.Sprintf("set%d", i)] = policy.Values{fmt.Sprintf("a%d", i), fmt.Sprintf("b%d", i), fmt.Sprintf("c%d", i), "carol"}
+	}
+	return append(rules, policy.Rule{Match: policy.Match{Account: policy.Values{"someone*"}, Name: policy.Values{"acc/**"}}, Actions: list{"pull"}}), policy.Options{Sets: sets}
+}
+
+func BenchmarkDecideTied(b *testing.B) {
+	for _, kind := range slices.Sorted(maps.Keys(tied)) {
+		for _, n := range []int{10, 10_000} {
+			for _, known := range []policy.Fact{policy.Facts, 0} {
+				name := fmt.Sprintf("%s/%d rules", kind, n)
+				if known == 0 {
+					name += " without target"
+				}
+				b.Run(name, func(b *testing.B) {
+					rules, o := tiedRules(kind, n)
+					p, err := policy.Compile(rules, o)
+					if err != nil {
+						b.Fatal(err)
+					}
+					q := benchQuery(n)
+					q.Identity.Claims = map[string]any{"repo": "org/other"}
+					q.Target = policy.Target{Known: known, Tag: "latest"}
+					b.ReportAllocs()
+					for b.Loop() {
+						if d := p.Decide(q); !d.Allowed {
+							b.Fatal("Decide = no")
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	b.Run("mixed", func(b *testing.B) {
+		rules := benchRules(10_000)
+		for b.Loop() {
+			compile(b, rules...)
+		}
+	})
+	for _, kind := range slices.Sorted(maps.Keys(tied)) {
+		b.Run(kind, func(b *testing.B) {
+			rules, o := tiedRules(kind, 10_000)
+			for b.Loop() {
+				if _, err := policy.Compile(rules, o); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkDecide(b *testing.B) {
-	for _, n := range []int{10, 1000} {
+	for _, n := range []int{10, 10_000} {
 		b.Run(fmt.Sprintf("%d rules", n), func(b *testing.B) {
 			p, q := compile(b, benchRules(n)...), benchQuery(n)
 			b.ReportAllocs()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // regex is an anchored RE2 expression. With placeholders it is compiled anew for each set of their values, and what was
@@ -17,7 +18,8 @@ type regex struct {
 	parts []string       // the expression around the placeholders: one more than facts
 	facts []fact
 
-	size int // how much it expands to
+	size  int    // how much it expands to
+	start string // what every value that it matches begins with
 
 	mu       sync.Mutex
 	compiled map[string]*regexp.Regexp // by source
@@ -39,6 +41,21 @@ func parseRegex(s string) (tree *syntax.Regexp, size int, err error) {
 		return nil, 0, fmt.Errorf("the expression expands to more than %d elements; use fewer or smaller repetitions", maxRegexSize)
 	}
 	return tree, size, nil
+}
+
+// literalStart returns the text that an expression begins with.
+func literalStart(re *syntax.Regexp) string {
+	for re.Op == syntax.OpConcat || re.Op == syntax.OpCapture {
+		first := slices.IndexFunc(re.Sub, func(sub *syntax.Regexp) bool { return sub.Op != syntax.OpBeginText })
+		if first < 0 {
+			return ""
+		}
+		re = re.Sub[first]
+	}
+	if re.Op != syntax.OpLiteral || re.Flags&syntax.FoldCase != 0 || slices.Contains(re.Rune, utf8.RuneError) {
+		return ""
+	}
+	return string(re.Rune)
 }
 
 func expanded(re *syntax.Regexp) int {
@@ -80,9 +97,11 @@ func compileRegex(s string) (*regex, error) {
 	r.parts = append(r.parts, s[start:])
 	if len(r.facts) == 0 {
 		var err error
-		if _, r.size, err = parseRegex(s); err != nil { // by itself: "a)|(b" would undo the anchors
+		var tree *syntax.Regexp
+		if tree, r.size, err = parseRegex(s); err != nil { // by itself: "a)|(b" would undo the anchors
 			return nil, err
 		}
+		r.start = literalStart(tree)
 		r.fixed, err = regexp.Compile(anchored(s))
 		return r, err
 	}
