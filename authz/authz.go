@@ -138,7 +138,7 @@ func (r Rules) Authorize(_ context.Context, q policy.Query, actions []customhous
 }
 
 // Facts returns which facts about a target the rules ask for.
-func (r Rules) Facts() policy.Fact { return r.policy.Facts() }
+func (r Rules) Facts() policy.Fact { return r.decisions.Policy().Facts() }
 
 // Nearest returns what rules came nearest to allowing q, which was denied.
-func (r Rules) Nearest(q policy.Query) []policy.Step { return r.policy.Nearest(q) }
+func (r Rules) Nearest(q policy.Query) []policy.Step { return r.decisions.Policy().Nearest(q) }
