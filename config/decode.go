@@ -37,7 +37,10 @@ type decoder struct {
 }
 
 // place is where a value stands in a file.
-type place struct{ line, column int }
+type place struct {
+	line, column int
+	style        yaml.Style // of a text
+}
 
 func newDecoder(file string) *decoder {
 	return &decoder{file: file, places: map[string]place{}}
@@ -76,6 +79,24 @@ func (d *decoder) report(key, message string) {
 	}
 }
 
+// reportWithin is report for what may be wrong at one place in a text. In a text of one line that stands as it is that is
+// a place in the file; in any other the message tells where.
+func (d *decoder) reportWithin(key, message string, at place) {
+	text := d.at(key)
+	switch {
+	case at.line == 0 || message == "":
+	case d.has(key) && at.line == 1 && text.style&^yaml.SingleQuotedStyle == 0:
+		if text.column += at.column - 1; text.style&yaml.SingleQuotedStyle != 0 {
+			text.column++
+		}
+		d.fail(text, key, message)
+		return
+	default:
+		message = fmt.Sprintf("%d:%d: %s", at.line, at.column, message)
+	}
+	d.report(key, message)
+}
+
 // full tells whether enough has been said.
 func (d *decoder) full() bool { return len(d.errs) >= maxErrors || d.values > maxValues }
 
@@ -87,7 +108,7 @@ func (d *decoder) fail(at place, key, message string) {
 
 // value sets v from n, the value of key. Recursion ends where the types do.
 func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
-	at := place{n.Line, n.Column}
+	at := place{n.Line, n.Column, n.Style}
 	d.places[key] = at
 	if d.full() {
 		return
@@ -159,7 +180,7 @@ func (d *decoder) section(n *yaml.Node, at place, key string, v reflect.Value) {
 		if d.foreign != nil && d.foreign.Unknown != nil {
 			message = cmp.Or(d.foreign.Unknown(key, k.Value, near), message)
 		}
-		d.tolerate(place{k.Line, k.Column}, join(key, k.Value), message)
+		d.tolerate(place{k.Line, k.Column, k.Style}, join(key, k.Value), message)
 	}
 }
 
@@ -226,7 +247,7 @@ func (d *decoder) pairs(n *yaml.Node, key string) iter.Seq2[*yaml.Node, *yaml.No
 		first := map[string]int{}
 		for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
 			k, v := n.Content[i], n.Content[i+1]
-			at := place{k.Line, k.Column}
+			at := place{k.Line, k.Column, k.Style}
 			name, _, colon := strings.Cut(k.Value, ":")
 			line, twice := first[k.Value]
 			switch {

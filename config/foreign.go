@@ -114,7 +114,7 @@ func (d *decoder) foreignPairs(n *yaml.Node, key string) iter.Seq2[*yaml.Node, *
 	return func(yield func(k, v *yaml.Node) bool) {
 		own := map[string]place{} // of the keys that are not merged
 		for _, p := range d.flatten(n, key, 0) {
-			k, at := *p.key, place{p.key.Line, p.key.Column}
+			k, at := *p.key, place{p.key.Line, p.key.Column, p.key.Style}
 			if d.full() {
 				return
 			}
@@ -162,7 +162,7 @@ func (d *decoder) flatten(n *yaml.Node, key string, depth int) []pair {
 		}
 		for _, m := range from {
 			if d.values++; d.full() || depth == maxMerges || resolve(m).Kind != yaml.MappingNode {
-				d.fail(place{k.Line, k.Column}, key, "a merge key (<<) wants a section, or a list of sections, that is not within itself")
+				d.fail(place{k.Line, k.Column, k.Style}, key, "a merge key (<<) wants a section, or a list of sections, that is not within itself")
 				return pairs
 			}
 			for _, p := range d.flatten(resolve(m), key, depth+1) {

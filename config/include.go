@@ -241,16 +241,16 @@ func (g *gathering) circle(same string) string {
 	return " by way of " + strings.Join(names, " and ")
 }
 
-// report notes what is wrong with a key in the file that has it: rules count across files.
-func (g *gathering) report(key, message string) {
-	if number, rest, ok := strings.Cut(strings.TrimPrefix(key, "rules["), "]"); ok && strings.HasPrefix(key, "rules[") {
+// report notes what is wrong in the file that has the key: rules count across files.
+func (g *gathering) report(e *Error) {
+	if number, rest, ok := strings.Cut(strings.TrimPrefix(e.Key, "rules["), "]"); ok && strings.HasPrefix(e.Key, "rules[") {
 		if i, err := strconv.Atoi(number); err == nil && i < len(g.origins) {
 			from := g.origins[i]
-			from.file.report(fmt.Sprintf("rules[%d]%s", from.index, rest), message)
+			from.file.reportWithin(fmt.Sprintf("rules[%d]%s", from.index, rest), e.Message, e.within)
 			return
 		}
 	}
-	g.files[0].report(key, message)
+	g.files[0].reportWithin(e.Key, e.Message, e.within)
 }
 
 // errors returns what is wrong in the files, in the order in which they were read.

@@ -112,7 +112,7 @@ func parse(s shelf, name string, data []byte, checkFiles bool) (*Config, error) 
 		}
 	}
 	for _, e := range c.problems() {
-		g.report(e.Key, e.Message)
+		g.report(e)
 	}
 	if err := g.errors(); err != nil {
 		return nil, err

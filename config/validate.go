@@ -127,7 +127,7 @@ func (c *Config) checkRules(p *problems) {
 		if m.Rule < 0 {
 			key = join("sets", m.Set) + m.Field
 		}
-		p.add(key, m.Err.Error())
+		*p = append(*p, &Error{Key: key, Message: m.Err.Error(), within: place{line: m.Line, column: m.Column}})
 	}
 }
 

@@ -286,6 +286,10 @@ func (c *compiler) when(r Rule, to *rule) {
 	when, errs := c.language.compile(r.When)
 	for _, err := range errs {
 		c.bad("when", err)
+		if at := (*whenError)(nil); errors.As(err, &at) {
+			last := c.errs[len(c.errs)-1]
+			last.Line, last.Column = at.line, at.column
+		}
 	}
 	if to.when = when; when != nil {
 		to.facts |= when.facts

@@ -15,31 +15,55 @@
 //     denied, and an empty list denies everything. These are the rules of cesanta/docker_auth.
 //   - A rule with "effect: deny" denies the actions that it lists, or all of them when it lists none or "*". About every
 //     other action it says nothing, and the next rules are asked.
+//   - An allow rule with "public: true" is inherited by everybody: what it lists is allowed, and about the rest it says
+//     nothing. It is asked even where an allow rule before it has matched without listing the action; a deny rule before
+//     it that lists the action wins all the same. It has no condition on who is asking.
 //   - Where no rule matches, the answer is no.
+//
+// A rule with "from" and "expires" matches only in between. Both are times in the form of RFC 3339 or dates: a rule holds
+// from the beginning of the one until the end of the other, in UTC.
 //
 // # Actions
 //
-// Push has two halves: create makes new content and new tags, update moves a tag that is there. A rule that lists push
-// lists both. A query for push, which is all that a token request or the start of an upload can know, is allowed when
-// either half is; the request that writes the tag asks for the precise half. "*" in a rule lists every action. A query
-// for "*" itself, as GET _catalog makes it, is allowed only by a rule that lists "*".
+//	pull      pull content, and list
+//	list      see the names of a repository and of its tags
+//	push      create and update
+//	create    make new content and new tags, and with it mount, tag and referrer
+//	mount     take over blobs of repositories that one may pull from
+//	tag       give a new tag to a manifest that is there
+//	referrer  push manifests that have a subject, such as signatures, without a tag
+//	update    move a tag that is there
+//	delete    delete tags, manifests and blobs
+//	admin     ask about and change what belongs to others
+//	*         everything
 //
-// # Patterns
+// A rule that lists an action lists its parts. A query for push, which is all that a token request or the start of an
+// upload can know, is allowed when any of its parts is; the request that writes the tag asks for the precise one. A query
+// for "*" itself, as GET _catalog makes it, is allowed only by a rule that lists "*". A deny rule about tags that denies
+// update denies delete as well: a tag could be removed and made anew otherwise.
 //
-// A pattern is compared with the whole value, never with a part of it:
+// # Values
+//
+// A condition has one value or a list of them, of which one must match. A value is a pattern, which is compared with the
+// whole text, never with a part of it:
 //
 //	acc/app            exactly this; a backslash takes the character after it as it is
 //	acc/*              * is any text without a slash, ? any one character but a slash
 //	acc/**             ** is any text; acc/** is everything below acc/, but not acc
 //	app[0-9] app[^a]   one character of, or outside, a class; never a slash
 //	/team-(a|b)/.*/    between two slashes an RE2 expression, anchored at both ends
+//	@admins            whatever matches a member of the set admins; \@ is a plain @
 //
-// Anonymous has the account name "". It is matched by the account pattern "", by a rule without one, and by nothing
-// else, so that "account: **" means whoever is logged in. (Most accounts also match "*"; one with a slash, such as
-// CORP/bob, does not.)
+// Sets are defined beside the rules. Their members are values themselves, so that a set may hold patterns and other sets.
 //
-// A condition on labels names labels and a pattern for each: every label must have a value that matches. A condition on
-// ip is an address or a prefix in CIDR form; an IPv4 address that comes as IPv6 counts as IPv4.
+// Anonymous has the account name "". It is matched by the value "", by a rule without a condition on account, and by
+// nothing else, so that "account: **" means whoever is logged in. (Most accounts also match "*"; one with a slash, such as
+// CORP/bob, does not.) In the same way "" is no method of login, no tag and no artifact type.
+//
+// A condition on labels names labels and values for each: every label must have a value that matches. One on claims does
+// the same for the token that proved the account: text, numbers and booleans are compared as they are written, lists by
+// their elements, and a.b is b within a unless there is a claim a.b. A condition on ip has addresses or prefixes in CIDR
+// form; an IPv4 address that comes as IPv6 counts as IPv4.
 //
 // # Placeholders
 //
@@ -47,6 +71,36 @@
 // and never pattern: an account named * owns nothing but "*". A label with several values matches with any of them; one
 // that stands twice in a pattern has the same value at both places. A placeholder whose value is absent or empty
 // matches nothing.
+//
+// # Expressions
+//
+// "when" is an expression in CEL (https://cel.dev) that must be true, beside the other conditions and after them. It knows
+//
+//	identity.account       text; "" is anonymous
+//	identity.method        text
+//	identity.labels        for each label a list of text
+//	identity.claims        what the token says, of any type
+//	request.action         the action asked about, as a rule spells it
+//	request.service        text
+//	request.ip             text; "" is unknown
+//	request.time           a time, such as in request.time.getHours("Europe/Berlin") < 18
+//	target.type            repository or registry
+//	target.name            text
+//	target.tag             text; "" is none
+//	target.digest          text
+//	target.mediaType       text
+//	target.artifactType    text; "" is none
+//
+// and CEL's own functions, of which matches takes literal expressions only; cidr("10.0.0.0/8").contains(request.ip) tells
+// whether an address is in a network. A name that does not exist and a comparison of different types are found when the
+// rules are read. What fails when it is asked, such as a label that an identity does not have, denies everything, whatever
+// the rule would have said: has(identity.labels.group) && "dev" in identity.labels.group is for those who may lack it.
+//
+// # What is not known yet
+//
+// A token is asked for before its holder has named a tag, and a condition on what a query leaves unknown neither holds nor
+// fails. Such a rule may match, and the next are asked too. An action is allowed only if it is in every way in which the
+// rules could match; it is maybe allowed if it is in some.
 package policy
 
 import (

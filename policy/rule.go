@@ -50,6 +50,8 @@ type Error struct {
 	Set    string // name of the set
 	Source string // Source of the rule
 	Field  string // path of the field within the rule, such as "match.labels.group" or "actions[1]", or the set, such as "[2]"
+	Line   int    // within the text of the field, from 1; 0 where all of it is meant
+	Column int    // in characters, from 1
 	Err    error
 }
 
@@ -58,7 +60,11 @@ func (e *Error) Error() string {
 	if e.Rule < 0 {
 		return fmt.Sprintf("set %s%s: %v", e.Set, e.Field, e.Err)
 	}
-	return fmt.Sprintf("%s: %s: %v", place(e.Rule, e.Source), e.Field, e.Err)
+	at := ""
+	if e.Line > 0 {
+		at = fmt.Sprintf("%d:%d: ", e.Line, e.Column)
+	}
+	return fmt.Sprintf("%s: %s: %s%v", place(e.Rule, e.Source), e.Field, at, e.Err)
 }
 
 // place names a rule in a message.

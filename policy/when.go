@@ -12,11 +12,12 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// Bounds on expressions. The unit of cost is CEL's; a million of them take some tens of milliseconds at the worst.
+// Bounds on expressions. The unit of cost is CEL's; a hundred thousand of them take some ten milliseconds.
 const (
-	maxWhen     = 4096    // characters of an expression
-	maxWhenCost = 500_000 // of one evaluation, and of what it is expected to cost
+	maxWhen     = 4096    // bytes of an expression
+	maxWhenCost = 100_000 // of one evaluation, and of what it is expected to cost
 	maxOfFact   = 32      // what an expression's cost is reckoned with: characters of a text, elements of a list or a map
+	maxFailure  = 200     // bytes of why one fails that are told
 )
 
 // variables are what expressions know, all of them typed, so that a misspelt one is found when rules are loaded.
@@ -131,7 +132,11 @@ func (l *language) build(text string) (*expression, []error) {
 	if expected.Max > maxWhenCost {
 		return nil, []error{errors.New("may take too long: it has too many lists within lists")}
 	}
-	if e.program, err = l.env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxWhenCost)); err != nil {
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if s.loops { // what has no loop takes no longer than it is long, and reckoning takes twice as long as that
+		options = append(options, cel.CostLimit(maxWhenCost), cel.CostTracking(conversions{}))
+	}
+	if e.program, err = l.env.Program(checked, options...); err != nil {
 		return nil, []error{err}
 	}
 	return e, nil
@@ -143,7 +148,7 @@ type whenError struct {
 	message      string
 }
 
-func (e *whenError) Error() string { return fmt.Sprintf("%d:%d: %s", e.line, e.column, e.message) }
+func (e *whenError) Error() string { return e.message }
 
 // plainly is a message of CEL's type checker in words that help.
 func plainly(message string) string {
@@ -179,6 +184,28 @@ func (estimator) EstimateSize(element cost.AstNode) *cost.SizeEstimate {
 	return &cost.SizeEstimate{Max: maxOfFact}
 }
 
+// conversions are calls that CEL takes to cost the same however long the text is that they read, or that is in what they
+// say went wrong.
+type conversions struct{}
+
+// CallCost returns the cost of a call; nil is what CEL says.
+func (conversions) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
+	length := 0
+	for _, a := range args {
+		if s, ok := a.(types.String); ok {
+			length += len(s)
+		}
+	}
+	switch function {
+	case "int", "uint", "double", "bool", "bytes", "string", "timestamp", "duration", "cidr":
+	case "contains", "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getHours", "getMinutes", "getSeconds", "getMilliseconds":
+		length += 64 // a time zone is looked up
+	default:
+		return nil
+	}
+	return new(uint64(1 + length/4))
+}
+
 // outcome is whether a rule matches, and whether its expression fails: where it does, nobody is let in.
 type outcome struct {
 	matches, fails truth
@@ -190,6 +217,9 @@ func (e *expression) evaluate(q *Query, others truth) outcome {
 	v, _, err := e.program.Eval(&facts{*q})
 	switch {
 	case err != nil:
+		if text := err.Error(); len(text) > maxFailure {
+			err = errors.New(strings.ToValidUTF8(text[:maxFailure], "") + "...")
+		}
 		return outcome{fails: others, err: err}
 	case types.IsUnknown(v):
 		o := outcome{matches: maybe, fails: maybe}

@@ -61,6 +61,7 @@ func (n networkValue) Value() any { return n.Prefix }
 type scan struct {
 	ast      *ast.AST
 	reliable bool
+	loops    bool
 	errs     []error
 }
 
@@ -86,7 +87,7 @@ func (s *scan) expression(e ast.Expr) {
 		}
 	case ast.LiteralKind, ast.IdentKind:
 	case ast.ComprehensionKind:
-		s.reliable = false // it may cost too much
+		s.reliable, s.loops = false, true // it may cost too much
 		c := e.AsComprehension()
 		for _, part := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
 			s.expression(part)
