@@ -94,6 +94,9 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 		return grant, nil
 	}
 	c, err := g.identify(ctx, cred, to)
+	if limited := g.paced(grant.ID, c.identity, &cred); limited != nil {
+		return Grant{}, limited
+	}
 	if err != nil {
 		return Grant{}, g.unidentified(grant.ID, cred, needs, err)
 	}

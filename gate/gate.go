@@ -76,6 +76,7 @@ type Options struct {
 	AllowBasic  bool                 // also accept passwords, not tokens alone, with registry requests
 	LoginTTL    time.Duration        // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
 	Limits      Limits
+	Rates       Rates
 
 	Audit      Auditor // is told of every decision, login and token; nil is silent
 	AuditFirst bool    // of a request that is let through before it is served, with less of what it is about
@@ -151,6 +152,7 @@ type Gate struct {
 	ids    ids
 	papers *papers
 	logins *logins
+	pace   *pace
 }
 
 // New returns a gate with these settings.
@@ -205,6 +207,8 @@ func New(o Options) (*Gate, error) {
 		return nil, errors.New("anonymous has an account")
 	case o.Limits.PerAccount < 0 || o.Limits.PerClient < 0:
 		return nil, errors.New("a limit of failed logins is negative")
+	case o.Rates.check() != nil:
+		return nil, o.Rates.check()
 	}
 	if err := g.checkWorkloads(); err != nil {
 		return nil, err
@@ -218,6 +222,10 @@ func New(o Options) (*Gate, error) {
 	g.logins = newLogins(o.LoginTTL, o.Limits)
 	if p != nil && p.logins != nil {
 		g.logins.carryOver(p.logins)
+	}
+	g.pace = newPace(o.Rates)
+	if p != nil && p.pace != nil {
+		g.pace.carryOver(p.pace)
 	}
 	return g, nil
 }

@@ -129,7 +129,11 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if t.Identity, err = g.tokenIdentity(ctx, &r, services); err != nil {
+	t.Identity, err = g.tokenIdentity(ctx, &r, services)
+	if limited := g.paced(t.ID, t.Identity, &r.Credential); limited != nil {
+		return Token{}, limited
+	}
+	if err != nil {
 		var wrong *OAuthError
 		if errors.As(err, &wrong) {
 			return Token{}, wrong

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"iter"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -52,11 +51,7 @@ func (f failures) count(cred customhouse.Credential, now time.Time) {
 // keys yields the windows that cred counts in, with their limits.
 func (f failures) keys(cred customhouse.Credential) iter.Seq2[failureKey, int] {
 	return func(yield func(failureKey, int) bool) {
-		client := cred.Client.Unmap().WithZone("")
-		if client.Is6() {
-			client = netip.PrefixFrom(client, 64).Masked().Addr()
-		}
-		address := client.String()
+		address := clientOf(cred.Client).String()
 		if f.limits.PerClient > 0 && !yield(keyOf(address), f.limits.PerClient) {
 			return
 		}

@@ -119,7 +119,7 @@ func writeError(w http.ResponseWriter, e *customhouse.Error) {
 	if wire, ok := wireCodes[code]; ok {
 		code = wire
 	}
-	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "5")
 	}
 	body, err := json.Marshal(map[string][]entry{"errors": {{code, e.Message, e.Detail}}})

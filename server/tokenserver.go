@@ -210,7 +210,7 @@ func (st *state) refuse(w *response, err error) error {
 			w.Header().Set("WWW-Authenticate", "Basic realm="+quoted(st.TokenServer.Issuer))
 			writeText(w, http.StatusUnauthorized, "Auth failed.")
 		case customhouse.TooManyRequests:
-			writeText(w, http.StatusTooManyRequests, "Too many failed logins.")
+			writeText(w, http.StatusTooManyRequests, "T"+strings.TrimPrefix(refusal.Err.Message, "t")+".")
 		default:
 			writeText(w, statuses[refusal.Err.Code], "Authentication or authorization failed (request "+refusal.ID+")")
 		}

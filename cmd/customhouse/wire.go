@@ -184,6 +184,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
+		Rates:  rates(c.Limits.Requests),
 		Audit:  auditor{p.metrics, p.audit}, AuditFirst: c.Audit.Required, Log: p.log, Previous: previous,
 	})
 }
@@ -341,4 +342,9 @@ func realmOf(c *config.Config) (server.RealmURL, error) {
 	var err error
 	realm.Public, err = url.Parse(c.PublicURL)
 	return realm, err
+}
+
+// rates are the gate's words for the limits of requests.
+func rates(r config.RequestLimits) gate.Rates {
+	return gate.Rates{PerAccount: r.Rate, Burst: r.Burst, PerClient: r.AnonymousRate, PerClientBurst: r.AnonymousBurst}
 }
