@@ -87,6 +87,35 @@ func ask(ctx context.Context, m Authorizer, q policy.Query, actions []customhous
 	return decisions, nil
 }
 
+// Ranges returns the ranges of names that the answer to q, which has no name, may be yes for, as policy.Policy.Ranges does.
+// Where others are asked beside the rules, what those do not allow for certain has to be asked about.
+func (c *Chain) Ranges(q policy.Query) []customhouse.Range {
+	if len(c.members) == 0 {
+		return []customhouse.Range{}
+	}
+	rules, ok := c.members[0].(Rules)
+	if !ok {
+		return []customhouse.Range{{}}
+	}
+	ranges := rules.Ranges(q)
+	if len(c.members) == 1 {
+		return ranges
+	}
+	all, at := []customhouse.Range{}, ""
+	for _, r := range ranges {
+		if !r.Sure {
+			continue
+		}
+		if at < r.First {
+			all = append(all, customhouse.Range{First: at, End: r.First})
+		}
+		if all, at = append(all, r), r.End; at == "" {
+			return all
+		}
+	}
+	return append(all, customhouse.Range{First: at})
+}
+
 // undecided returns the actions that nobody has decided about, or may have, and where they stand among all.
 func undecided(decisions []policy.Decision, actions []customhouse.Action) (open []customhouse.Action, places []int) {
 	for i := range decisions {
@@ -136,6 +165,9 @@ func (Rules) Name() string { return "rules" }
 func (r Rules) Authorize(_ context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
 	return r.decisions.DecideAll(q, actions), nil
 }
+
+// Ranges returns the ranges of names that the answer to q may be yes for: see policy.Policy.Ranges.
+func (r Rules) Ranges(q policy.Query) []customhouse.Range { return r.decisions.Policy().Ranges(q) }
 
 // Facts returns which facts about a target the rules ask for.
 func (r Rules) Facts() policy.Fact { return r.decisions.Policy().Facts() }

@@ -205,3 +205,31 @@ type renamed struct{ authz.Rules }
 
 // Name returns "more rules".
 func (renamed) Name() string { return "more rules" }
+
+// With somebody beside the rules, only what those allow for certain need not be asked about.
+func TestChainRanges(t *testing.T) {
+	first := rules(t,
+		policy.Rule{Match: policy.Match{Name: policy.Values{"a/**", "c"}}, Actions: list{"pull"}},
+		policy.Rule{Match: policy.Match{Name: policy.Values{"b/*"}}, Actions: list{"pull"}})
+	q := policy.Query{Type: "repository", Action: customhouse.Pull}
+	a, c := customhouse.Begins("a/"), customhouse.Only("c")
+	a.Sure, c.Sure = true, true
+	for name, tt := range map[string]struct {
+		members []authz.Authorizer
+		want    []customhouse.Range
+	}{
+		"nobody":           {nil, []customhouse.Range{}},
+		"the rules":        {[]authz.Authorizer{first}, []customhouse.Range{a, customhouse.Begins("b/"), c}},
+		"the rules first":  {[]authz.Authorizer{first, &member{name: "m"}}, []customhouse.Range{{End: "a/"}, a, {First: a.End, End: "c"}, c, {First: c.End}}},
+		"somebody else":    {[]authz.Authorizer{&member{name: "m"}, first}, []customhouse.Range{{}}},
+		"rules of nothing": {[]authz.Authorizer{rules(t)}, []customhouse.Range{}},
+	} {
+		chain, err := authz.NewChain(tt.members...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, chain.Ranges(q)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

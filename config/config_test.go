@@ -56,8 +56,8 @@ func TestExampleComments(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Parse = %v, want nil for\n%s", err, text)
 	}
-	if len(got.Auth.Users) != 1 || len(got.Rules) != 3 {
-		t.Fatalf("the example in full has %d users and %d rules, want 1 and 3", len(got.Auth.Users), len(got.Rules))
+	if len(got.Auth.Users) != 1 || len(got.Rules) != 6 {
+		t.Fatalf("the example in full has %d users and %d rules, want 1 and 6", len(got.Auth.Users), len(got.Rules))
 	}
 }
 

@@ -30,6 +30,7 @@ func (f Finding) String() string {
 //   - rules that can never decide, or never allow anything, because of those before them, and rules that repeat another;
 //   - rules by which everybody may do more than pull;
 //   - allow rules that list nothing, and deny rules that no allow rule follows;
+//   - deny rules by which tags cannot be moved but can be removed and made anew;
 //   - regular expressions that look as if they were searched for, or that a plain pattern says more simply.
 //
 // In the dialect of docker_auth it knows fewer rules that never decide, and also finds patterns that are malformed, that
@@ -63,6 +64,7 @@ func (p *Policy) Lint() []Finding {
 			report("actions", "an empty list denies everything; if that is meant, effect: deny says so")
 		}
 		report("", p.public(i))
+		report("actions", p.movable(i))
 		for _, f := range r.fields() {
 			report(f.name, f.pattern.odd())
 		}
@@ -74,7 +76,7 @@ func (p *Policy) Lint() []Finding {
 func (p *Policy) shadowed(i int) string {
 	r := &p.rules[i]
 	relevant := every
-	if r.deny {
+	if r.deny || r.public {
 		relevant = r.actions
 	}
 	switch left, by := p.left(i, r, relevant); {
@@ -103,8 +105,9 @@ func (p *Policy) left(i int, r *rule, some actions) (left actions, by int) {
 		switch before := &p.rules[by]; {
 		case !before.covers(r):
 			continue
-		case before.deny, before.public, r.public, r.deny && i < p.lastPublic: // r is asked also where before lists nothing
+		case before.deny, before.public:
 			left &^= before.actions
+		case r.public, r.deny && i < p.lastPublic: // r is asked also where before is not
 		default:
 			left = 0
 		}
@@ -112,6 +115,20 @@ func (p *Policy) left(i int, r *rule, some actions) (left actions, by int) {
 			return 0, int(by)
 		}
 	}
+}
+
+// movable says that a rule denies moving tags and lets them be removed and made anew; "" if it does not, or nobody can.
+func (p *Policy) movable(i int) string {
+	r := &p.rules[i]
+	if !r.deny || r.actions&(create|update|remove) != update {
+		return ""
+	}
+	for j := i + 1; j < len(p.rules); j++ {
+		if other := &p.rules[j]; !other.deny && other.actions&create != 0 && other.actions&remove != 0 {
+			return fmt.Sprintf("denies moving tags, but not deleting them, which %s allows: who may both delete and create moves them all the same; add delete", p.place(j))
+		}
+	}
+	return ""
 }
 
 // repeats tells whether b, which r covers, says the same as r.

@@ -66,6 +66,18 @@ func TestLint(t *testing.T) {
 		"an empty list":       {[]policy.Rule{allow(bobs("a")), allow(bobs("**"), "pull")}, []string{"rule 1: actions: an empty list denies everything; if that is meant, effect: deny says so"}},
 		"a denial at the end": {[]policy.Rule{allow(bobs("a"), "pull"), deny(everything)}, []string{"rule 2: no allow rule follows, so the answer is no without this rule too"}},
 
+		"tags that move by being made anew": {[]policy.Rule{deny(name("a/**"), "update"), allow(bobs("**"), "push", "delete")},
+			[]string{"rule 1: actions: denies moving tags, but not deleting them, which rule 2 allows: who may both delete and create moves them all the same; add delete"}},
+		"tags that stay": {[]policy.Rule{deny(policy.Match{Tag: policy.Values{"v*"}}, "update"), deny(name("a/**"), "update", "delete"), allow(bobs("**"), "push", "delete")}, nil},
+		"public and not": {[]policy.Rule{allow(bobs("**"), "push"), {Match: name("a/**"), Actions: list{"list"}, Public: true}, {Match: name("a/**"), Actions: list{"pull"}, Public: true}, {Match: name("a/b"), Actions: list{"pull"}, Public: true}},
+			[]string{"rule 4: never decides: rule 3 matches all that it matches"}},
+		"sets": {[]policy.Rule{allow(policy.Match{Account: policy.Values{"bob", "eve"}}, "pull"), allow(policy.Match{Account: policy.Values{"eve"}, Tag: policy.Values{"x"}}, "push"), allow(policy.Match{Account: policy.Values{"eve", "bo*"}}, "push")},
+			[]string{"rule 2: never decides: rule 1 matches all that it matches"}},
+		"times": {[]policy.Rule{{Match: bobs("**"), Actions: list{"pull"}, Expires: "2026-01-01"}, {Match: bobs("a"), Actions: list{"push"}}, {Match: bobs("a"), Actions: list{"push"}, Expires: "2026-01-01"}},
+			[]string{"rule 3: never decides: rule 1 matches all that it matches"}},
+		"expressions in CEL": {[]policy.Rule{{Match: bobs("**"), When: "request.ip != ''", Actions: list{"pull"}}, {Match: bobs("a"), When: "request.ip != ''", Actions: list{"push"}}, allow(bobs("a"), "push")},
+			[]string{"rule 2: never decides: rule 1 matches all that it matches"}},
+
 		"expressions": {[]policy.Rule{
 			allow(policy.Match{Account: policy.Values{"/^bob/"}, Name: policy.Values{"/prod$/"}}, "*"),
 			allow(bobs("/prod/"), "*"),
@@ -162,6 +174,48 @@ func TestLintIsSound(t *testing.T) {
 		if found[kind] < 100 {
 			t.Errorf("Lint found %q %d times; the test says little", kind, found[kind])
 		}
+	}
+}
+
+// TestLintIsSoundOfAllConditions does the same over policies in which everything is that there is.
+func TestLintIsSoundOfAllConditions(t *testing.T) {
+	w := wide{world{rand.New(rand.NewPCG(7, 7))}}
+	found := 0
+	for range 3_000 {
+		rules := append(w.rules(), w.rules()...)
+		copied := rules[w.IntN(len(rules))] // narrower than one that is there
+		copied.Match.Digest, copied.Actions = policy.Values{"sha256:a*"}, append(slices.Clone(copied.Actions), "pull")
+		rules = append(rules, copied)
+		p, err := policy.Compile(rules, policy.Options{Sets: wideSets})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rest []policy.Rule
+		useless := map[int]string{}
+		for _, f := range p.Lint() {
+			if strings.Contains(f.Message, "never decides") {
+				useless[f.Rule] = f.Message
+				found++
+			}
+		}
+		for i, r := range rules {
+			if useless[i] == "" {
+				rest = append(rest, r)
+			}
+		}
+		without, err := policy.Compile(rest, policy.Options{Sets: wideSets})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			q := w.complete(w.query())
+			if a, b := p.Decide(q), without.Decide(q); a.Allowed != b.Allowed || a.Maybe != b.Maybe {
+				t.Fatalf("%+v, but without what Lint finds useless %+v\nrules %s\nuseless %v\nquery %+v", a, b, show(rules), useless, q)
+			}
+		}
+	}
+	if found < 1_000 {
+		t.Errorf("Lint found %d rules that never decide; the test says little", found)
 	}
 }
 
