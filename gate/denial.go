@@ -49,7 +49,7 @@ func (g *Gate) why(grant *Grant, need *Need, action customhouse.Action, d *polic
 		return ": " + tellable(d.Message)
 	}
 	near, ok := g.policy.(nearer)
-	if g.denials != TellReason || !ok {
+	if g.denials != TellReason || !ok || d.Rule < 0 && d.Source != "" { // rules have not decided, but somebody else
 		return ""
 	}
 	q := g.query(&grant.caller, need.Type, need.Name, &need.Target)

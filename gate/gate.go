@@ -261,14 +261,18 @@ func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions 
 
 // query is the question whether c may do something with a resource.
 func (g *Gate) query(c *caller, typ, name string, target *Target) policy.Query {
+	facts := g.facts
+	if c.identity.Scopes != nil { // which may be for some tags
+		facts |= policy.FactTag
+	}
 	return policy.Query{
-		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: g.relevant(target), Time: g.now(),
+		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: relevant(target, facts), Time: g.now(),
 	}
 }
 
-// relevant returns what of t decisions depend on, so that the same question is asked where they do not.
-func (g *Gate) relevant(t *Target) (r Target) {
-	r.Known = t.Known & g.facts
+// relevant returns what of t decisions depend on, which are facts, so that the same question is asked where they do not.
+func relevant(t *Target, facts policy.Fact) (r Target) {
+	r.Known = t.Known & facts
 	if r.Known&policy.FactTag != 0 {
 		r.Tag = t.Tag
 	}

@@ -143,6 +143,26 @@ func (q *admitted) pulled(ctx context.Context) (customhouse.Ref, error) {
 	return customhouse.Ref{Digest: d.Digest}, err
 }
 
+// manifest returns the manifest that is asked for, if the caller may pull it; alone is for its descriptor alone.
+func (q *admitted) manifest(ctx context.Context, alone bool) (m registry.Manifest, err error) {
+	ref, err := q.pulled(ctx)
+	if err != nil {
+		return m, err
+	}
+	if alone {
+		m.Descriptor, err = q.repo.Stat(ctx, ref)
+	} else {
+		m, err = q.repo.Manifest(ctx, ref)
+	}
+	return m, q.hide(err)
+}
+
+// part returns the index that manifest has returned, or what it lists: all of that was asked about.
+func (q *admitted) part(ctx context.Context, d customhouse.Digest) (registry.Manifest, error) {
+	m, err := q.repo.Manifest(ctx, customhouse.Ref{Digest: d})
+	return m, q.hide(err)
+}
+
 // openBlob opens the blob that is asked for, if the caller may pull it; alone is for a look at it.
 func (q *admitted) openBlob(ctx context.Context, alone bool) (*registry.Blob, error) {
 	if q.grant.Partly() {

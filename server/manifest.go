@@ -13,7 +13,7 @@ import (
 )
 
 func getManifest(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	m, err := fetch(r, &q)
+	m, err := q.manifest(r.Context(), r.Method == http.MethodHead)
 	if err != nil {
 		return err
 	}
@@ -38,20 +38,6 @@ func getManifest(st *state, w http.ResponseWriter, r *http.Request, q admitted) 
 	return nil
 }
 
-// fetch returns the manifest that is asked for, without its bytes where only its head is.
-func fetch(r *http.Request, q *admitted) (m registry.Manifest, err error) {
-	ref, err := q.pulled(r.Context())
-	if err != nil {
-		return m, err
-	}
-	if r.Method == http.MethodHead {
-		m.Descriptor, err = q.repo.Stat(r.Context(), ref)
-	} else {
-		m, err = q.repo.Manifest(r.Context(), ref)
-	}
-	return m, q.hide(err)
-}
-
 // substitute finds what a client gets that does not take an index: the image for linux/amd64, as old Docker clients
 // expect from a tag. By digest there is nothing that could stand for another.
 func substitute(r *http.Request, q admitted, d customhouse.Descriptor, accept accepts) (registry.Manifest, error) {
@@ -60,7 +46,7 @@ func substitute(r *http.Request, q admitted, d customhouse.Descriptor, accept ac
 	if q.ref.Tag.IsZero() || !registry.IsIndex(d.MediaType) {
 		return registry.Manifest{}, refused
 	}
-	index, err := q.repo.Manifest(r.Context(), customhouse.Ref{Digest: d.Digest})
+	index, err := q.part(r.Context(), d.Digest)
 	if err != nil {
 		return index, err
 	}
@@ -70,7 +56,7 @@ func substitute(r *http.Request, q admitted, d customhouse.Descriptor, accept ac
 	if err != nil {
 		return registry.Manifest{}, refused
 	}
-	return q.repo.Manifest(r.Context(), customhouse.Ref{Digest: child})
+	return q.part(r.Context(), child)
 }
 
 // accepts is the media types that a client takes; empty is all.
