@@ -65,3 +65,13 @@ func TestTemplate(t *testing.T) {
 		}
 	}
 }
+
+func TestValidAccount(t *testing.T) {
+	for account, want := range map[string]bool{
+		"alice": true, "github:org/app": true, "k8s:ci:build": true, "spiffe://example.org/a": true, "": false, ":a": false, "a b": false, "a\x00": false, "a\u202eb": false,
+	} {
+		if got := customhouse.ValidAccount(account); got != want {
+			t.Errorf("ValidAccount(%q) = %v, want %v", account, got, want)
+		}
+	}
+}

@@ -48,6 +48,13 @@ func ParseAccount(s string) (string, error) {
 	return s, nil
 }
 
+// ValidAccount tells whether somebody may be called s: what can be typed at a login, and what another has vouched for, such
+// as github:org/app, in which a ':' keeps it apart from that.
+func ValidAccount(s string) bool {
+	_, err := ParseAccount(strings.ReplaceAll(s, ":", "_"))
+	return err == nil && s[0] != ':'
+}
+
 // Account is an account that Customhouse keeps itself.
 type Account struct {
 	Name     string

@@ -86,9 +86,7 @@ func (q Question) Validate() error { return q.problems().sorted() }
 
 func (q Question) problems() Errors {
 	var p problems
-	if _, err := customhouse.ParseAccount(q.Account); q.Account != "" && err != nil {
-		p.add("account", notAccount)
-	}
+	p.check(q.Account == "" || customhouse.ValidAccount(q.Account), "account", "no name of an account: 1 to 255 bytes without spaces and control characters")
 	switch {
 	case q.Repo != "":
 		_, err := customhouse.ParseRepo(q.Repo)

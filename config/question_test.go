@@ -47,7 +47,7 @@ func TestParseQuestionsRefuses(t *testing.T) {
 
 		"- {repo: a, action: pull, want: allow, wnat: deny, level: x}": "t.yml:1:40: [0].wnat: unknown key; did you mean want?\n" +
 			"t.yml:1:52: [0].level: unknown key; known are account, labels, ip, repo, type, name, action, want, rule",
-		"- {account: a b, repo: A/../b, action: fetch, want: maybe, ip: 300.0.0.1}": "t.yml:1:13: [0].account: no name of an account: 1 to 255 bytes without spaces, control characters and ':'\n" +
+		"- {account: a b, repo: A/../b, action: fetch, want: maybe, ip: 300.0.0.1}": "t.yml:1:13: [0].account: no name of an account: 1 to 255 bytes without spaces and control characters\n" +
 			"t.yml:1:24: [0].repo: no name of a repository, such as team/app\n" +
 			"t.yml:1:40: [0].action: want pull, list, push, create, update, mount, tag, referrer, delete, admin or *\n" +
 			"t.yml:1:53: [0].want: want allow or deny\n" +

@@ -116,7 +116,7 @@ func (c *Certificates) identity(certificate *x509.Certificate, until time.Time) 
 		}
 	}
 	texts := c.account.Texts(parts)
-	if len(texts) != 1 || len(texts[0]) > customhouse.MaxAccountLength || !validWorkload(texts[0]) {
+	if len(texts) != 1 || !vouchable(texts[0]) {
 		return customhouse.Identity{}
 	}
 	id := customhouse.Identity{Account: texts[0], Method: MethodCertificate, Expires: until}

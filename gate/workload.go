@@ -118,7 +118,7 @@ func (w *Workload) identity(c *token.Claims) (customhouse.Identity, error) {
 	id := customhouse.Identity{
 		Account: w.o.Name + ":" + texts[0], Method: MethodWorkload, Claims: w.kept(c.Vouched), Expires: c.Expires,
 	}
-	if !validWorkload(texts[0]) || len(id.Account) > customhouse.MaxAccountLength {
+	if !vouchable(id.Account) {
 		return bad("%.100q is no name of an account", id.Account)
 	}
 	for label, template := range w.labels {
@@ -135,10 +135,9 @@ func (w *Workload) identity(c *token.Claims) (customhouse.Identity, error) {
 	return id, nil
 }
 
-// validWorkload tells whether s can be the rest of an account. It may have the ':' that others cannot.
-func validWorkload(s string) bool {
-	_, err := customhouse.ParseAccount(strings.ReplaceAll(s, ":", "_"))
-	return err == nil && !strings.ContainsRune(s, unicode.ReplacementChar) // which JSON makes of all that is no text
+// vouchable tells whether an account may be called so for what another says.
+func vouchable(account string) bool {
+	return customhouse.ValidAccount(account) && !strings.ContainsRune(account, unicode.ReplacementChar) // which JSON makes of all that is no text
 }
 
 // kept returns the claims that the identity has.
