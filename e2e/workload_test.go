@@ -169,3 +169,49 @@ func exchange(t *testing.T, server, jwt string, status int) (answer exchanged) {
 	must(t, json.Unmarshal(body.Bytes(), &answer))
 	return answer
 }
+
+// TestWorkloadOfCluster: the keys of a cluster are had from its API server, by its own authority and with a token of ours.
+func TestWorkloadOfCluster(t *testing.T) {
+	t.Parallel()
+	j, dir := newJobs(t), t.TempDir()
+	var asked []string
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked = append(asked, r.Header.Get("Authorization")); asked[len(asked)-1] != "Bearer of-the-registry" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		must(t, json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: j.key.Public(), KeyID: "one"}}}))
+	}))
+	api.StartTLS()
+	t.Cleanup(api.Close)
+	const cluster = `
+log: {requests: false}
+auth:
+  workload:
+    - {name: k8s, issuer: %q, audience: registry.example.com, jwks_url: "%s/openid/v1/jwks", ca: %s, token_file: token, account: "${sub}", require: {sub: "repo:org/**"}}
+`
+	write(t, dir, "token", "of-the-registry\n")
+	ca := writePEM(t, dir, "ca.pem", "CERTIFICATE", api.Certificate().Raw)
+	s := serve(t, write(t, dir, "customhouse.yml", fmt.Sprintf(cluster, j.URL, api.URL, ca)))
+	status := func(jwt string) int {
+		r, err := http.NewRequest("GET", s.url+"/v2/", nil)
+		must(t, err)
+		r.Header.Set("Authorization", "Bearer "+jwt)
+		res, err := http.DefaultClient.Do(r)
+		must(t, err)
+		res.Body.Close()
+		return res.StatusCode
+	}
+	if got := status(j.jwt(t, "org/app", "refs/heads/main", "registry.example.com")); got != http.StatusOK {
+		t.Errorf("GET = %d, want 200; the API server was asked with %q", got, asked)
+	}
+	if got := status(j.jwt(t, "other/app", "refs/heads/main", "registry.example.com")); got != http.StatusUnauthorized {
+		t.Errorf("GET by another = %d, want 401", got)
+	}
+	// Without its authority the API server is anybody: an outage for its pods, and for nobody else.
+	other, _, _ := issueCertificate(t, t.TempDir())
+	s = serve(t, write(t, dir, "other.yml", fmt.Sprintf(cluster, j.URL, api.URL, other)))
+	if got := status(j.jwt(t, "org/app", "refs/heads/main", "registry.example.com")); got != http.StatusServiceUnavailable {
+		t.Errorf("GET with keys of a stranger = %d, want 503", got)
+	}
+}
