@@ -25,7 +25,16 @@ func TestYAML(t *testing.T) {
 	full.Rules = []policy.Rule{
 		{Match: policy.Match{Account: policy.Values{""}, Name: policy.Values{"/^(.+)@x$/"}, Labels: map[string]policy.Values{"null": {"<<"}}}, Actions: []customhouse.Action{}},
 		{Effect: policy.Deny, Comment: "a \"comment\"\n"},
+		{
+			Match: policy.Match{
+				Account: policy.Values{"@admins", "", `\@x`}, Method: policy.Values{"ldap"}, Claims: map[string]policy.Values{"k8s.io.ns": {"1", "true"}},
+				IP: policy.Values{"10.0.0.0/8", "::1"}, Tag: policy.Values{""}, Digest: policy.Values{"sha256:*"}, MediaType: policy.Values{"**"}, ArtifactType: policy.Values{"a", "b"},
+			},
+			Actions: []customhouse.Action{customhouse.Pull, customhouse.PutTag}, When: "target.tag != \"\" &&\n  true", From: "2026-01-01", Expires: "2026-12-31T18:00:00Z", Message: "no: go away",
+		},
+		{Actions: []customhouse.Action{customhouse.Pull}, Public: true},
 	}
+	full.Sets = map[string]policy.Values{"admins": {"root", "@ops"}, "ops": {"*"}}
 	nothing := config.Default()
 	nothing.Rules = []policy.Rule{}
 	for name, want := range map[string]*config.Config{"default": config.Default(), "full": full, "no rules": nothing} {

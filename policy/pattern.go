@@ -210,19 +210,6 @@ func (p *pattern) literal() (string, bool) {
 	return p.tokens[0].text, p.tokens[0].kind == text
 }
 
-// firstComponent returns the text up to the first slash of every value that p matches, if they have it in common.
-func (p *pattern) firstComponent() (string, bool) {
-	if s, ok := p.literal(); ok {
-		first, _, _ := strings.Cut(s, "/")
-		return first, true
-	}
-	if p == nil {
-		return "", false
-	}
-	first, _, ok := strings.Cut(p.prefix, "/")
-	return first, ok
-}
-
 // match tells whether p matches the whole of value.
 func (p *pattern) match(value string, q *Query) bool {
 	if !strings.HasPrefix(value, p.prefix) {

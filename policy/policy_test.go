@@ -125,6 +125,96 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestDecideByEverything has one rule after another of what rules can say beside names and accounts.
+func TestDecideByEverything(t *testing.T) {
+	rule := func(m policy.Match, actions ...customhouse.Action) policy.Rule {
+		return policy.Rule{Match: m, Actions: append(list{}, actions...)}
+	}
+	deny := func(m policy.Match, actions ...customhouse.Action) policy.Rule {
+		return policy.Rule{Match: m, Actions: actions, Effect: policy.Deny}
+	}
+	claim := func(key string, values ...string) policy.Match {
+		return policy.Match{Claims: map[string]policy.Values{key: values}}
+	}
+	all := policy.Rule{Actions: list{"*"}}
+	sets := map[string]policy.Values{"admins": {"root", "@ops"}, "ops": {"b*", "carol", "dave", "eve", "frank"}, "office": {"10.1.0.0/16", "192.0.2.1"}}
+	unknown, at := policy.Target{}, known().Target
+	untagged, v2 := at, at
+	untagged.Tag, v2.Tag = "", "latest"
+	for name, tt := range map[string]struct {
+		rules  []policy.Rule
+		target policy.Target
+		action customhouse.Action
+		want   string // "yes", "maybe", or anything else
+	}{
+		"one of several":          {[]policy.Rule{rule(policy.Match{Account: policy.Values{"eve", "bob"}}, "pull")}, at, "pull", "yes"},
+		"none of several":         {[]policy.Rule{rule(policy.Match{Account: policy.Values{"eve", ""}}, "pull")}, at, "pull", "no"},
+		"of a set in a set":       {[]policy.Rule{rule(policy.Match{Account: policy.Values{"@admins"}}, "pull")}, at, "pull", "yes"},
+		"a plain @":               {[]policy.Rule{rule(policy.Match{Account: policy.Values{`\@admins`}}, "pull")}, at, "pull", "no"},
+		"addresses of a set":      {[]policy.Rule{rule(policy.Match{IP: policy.Values{"@office"}}, "pull")}, at, "pull", "yes"},
+		"method":                  {[]policy.Rule{rule(policy.Match{Method: policy.Values{"users", "ldap"}}, "pull")}, at, "pull", "yes"},
+		"another method":          {[]policy.Rule{rule(policy.Match{Method: policy.Values{""}}, "pull")}, at, "pull", "no"},
+		"a claim":                 {[]policy.Rule{rule(claim("ref", "refs/heads/*"), "pull")}, at, "pull", "yes"},
+		"a number":                {[]policy.Rule{rule(claim("run", "7"), "pull")}, at, "pull", "yes"},
+		"a boolean":               {[]policy.Rule{rule(claim("ok", "true"), "pull")}, at, "pull", "yes"},
+		"of a list":               {[]policy.Rule{rule(claim("environments", "prod"), "pull")}, at, "pull", "yes"},
+		"within":                  {[]policy.Rule{rule(claim("kubernetes.io.namespace", "ci"), "pull")}, at, "pull", "yes"},
+		"no such claim":           {[]policy.Rule{rule(claim("kubernetes.io.name", "**"), "pull")}, at, "pull", "no"},
+		"a tag":                   {[]policy.Rule{rule(policy.Match{Tag: policy.Values{"v*"}}, "pull")}, at, "pull", "yes"},
+		"a tag that is not known": {[]policy.Rule{rule(policy.Match{Tag: policy.Values{"v*"}}, "pull")}, unknown, "pull", "maybe"},
+		"no tag":                  {[]policy.Rule{rule(policy.Match{Tag: policy.Values{"**"}}, "pull")}, untagged, "pull", "no"},
+		"known to be none":        {[]policy.Rule{rule(policy.Match{Tag: policy.Values{""}}, "pull")}, untagged, "pull", "yes"},
+		"known to be some":        {[]policy.Rule{rule(policy.Match{Tag: policy.Values{""}}, "pull")}, at, "pull", "no"},
+		"in any case":             {[]policy.Rule{rule(policy.Match{Tag: policy.Values{"v*"}}, "pull"), all}, unknown, "pull", "yes"},
+		"first maybe not":         {[]policy.Rule{rule(policy.Match{Tag: policy.Values{"v*"}}), all}, unknown, "pull", "maybe"},
+
+		"list by pull":       {[]policy.Rule{rule(policy.Match{}, "pull")}, at, "list", "yes"},
+		"no pull by list":    {[]policy.Rule{rule(policy.Match{}, "list")}, at, "pull", "no"},
+		"tag by push":        {[]policy.Rule{rule(policy.Match{}, "push")}, at, "tag", "yes"},
+		"mount by create":    {[]policy.Rule{rule(policy.Match{}, "create")}, at, "mount", "yes"},
+		"push by a referrer": {[]policy.Rule{rule(policy.Match{}, "referrer")}, at, "push", "yes"},
+		"no create by parts": {[]policy.Rule{rule(policy.Match{}, "referrer", "mount", "tag")}, at, "create", "no"},
+		"no admin by push":   {[]policy.Rule{rule(policy.Match{}, "push", "pull", "delete")}, at, "admin", "no"},
+		"admin by star":      {[]policy.Rule{all}, at, "admin", "yes"},
+
+		"a tag does not move":        {[]policy.Rule{deny(policy.Match{Tag: policy.Values{"v*"}}, "update"), all}, at, "update", "no"},
+		"nor is it made anew":        {[]policy.Rule{deny(policy.Match{Tag: policy.Values{"v*"}}, "push"), all}, at, "delete", "no"},
+		"others move":                {[]policy.Rule{deny(policy.Match{Tag: policy.Values{"v*"}}, "update"), all}, v2, "update", "yes"},
+		"others are deleted":         {[]policy.Rule{deny(policy.Match{Tag: policy.Values{"v*"}}, "update"), all}, v2, "delete", "yes"},
+		"what has no tag is deleted": {[]policy.Rule{deny(policy.Match{Tag: policy.Values{"v*"}}, "update"), all}, untagged, "delete", "yes"},
+		"which tag is it":            {[]policy.Rule{deny(policy.Match{Tag: policy.Values{"v*"}}, "update"), all}, unknown, "delete", "maybe"},
+		"new ones are made":          {[]policy.Rule{deny(policy.Match{Tag: policy.Values{"v*"}}, "update"), all}, at, "create", "yes"},
+		"tags, not repositories":     {[]policy.Rule{deny(policy.Match{Name: policy.Values{"team/**"}}, "update"), all}, at, "delete", "yes"},
+
+		"public after a whole set":  {[]policy.Rule{rule(policy.Match{Account: policy.Values{"bob"}}, "push"), {Actions: list{"pull"}, Public: true}}, at, "pull", "yes"},
+		"not without public":        {[]policy.Rule{rule(policy.Match{Account: policy.Values{"bob"}}, "push"), {Actions: list{"pull"}}}, at, "pull", "no"},
+		"public before a whole set": {[]policy.Rule{{Actions: list{"pull"}, Public: true}, rule(policy.Match{Account: policy.Values{"bob"}}, "push")}, at, "push", "yes"},
+		"denied before public":      {[]policy.Rule{rule(policy.Match{}, "push"), deny(policy.Match{Account: policy.Values{"bob"}}, "pull"), {Actions: list{"pull"}, Public: true}}, at, "pull", "no"},
+		"denied after public":       {[]policy.Rule{{Actions: list{"pull"}, Public: true}, deny(policy.Match{}, "pull")}, at, "pull", "yes"},
+
+		"not begun": {[]policy.Rule{{From: "2026-11-26", Actions: list{"pull"}}}, at, "pull", "no"},
+		"last day":  {[]policy.Rule{{From: "2026-11-25", Expires: "2026-11-25", Actions: list{"pull"}}}, at, "pull", "yes"},
+		"over":      {[]policy.Rule{{Expires: "2026-11-25T14:30:00Z", Actions: list{"pull"}}}, at, "pull", "no"},
+	} {
+		p, err := policy.Compile(tt.rules, policy.Options{Sets: sets})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		q := known()
+		q.Target, q.Action = tt.target, tt.action
+		got := "no"
+		switch d := p.Decide(q); {
+		case d.Allowed:
+			got = "yes"
+		case d.Maybe:
+			got = "maybe"
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s (%+v)", name, got, tt.want, p.Decide(q))
+		}
+	}
+}
+
 func TestDecideExplains(t *testing.T) {
 	p := compile(t,
 		policy.Rule{Match: policy.Match{Name: policy.Values{"a"}}, Actions: list{"pull"}, Source: "customhouse.yml:3"},
