@@ -197,7 +197,9 @@ func (g *Grant) Demand(ctx context.Context, need Need) error {
 	for i := range decisions {
 		if d := &decisions[i]; !d.Allowed && !(d.Maybe && need.Partly) {
 			asked.Rule, asked.Reason = d.Source, d.Reason
-			return g.gate.refuse(&asked, []Need{need}, &need, need.Actions[i], d)
+			refusal := g.gate.refuse(&asked, []Need{need}, &need, need.Actions[i], d)
+			g.auditRefusal(ctx, &need, refusal)
+			return refusal
 		}
 	}
 	return nil

@@ -92,6 +92,18 @@ func (p *Pending) Settle(ctx context.Context, digest, mediaType string, status i
 	_ = p.audit.Audit(ctx, e) // an error is for who keeps entries first
 }
 
+// auditRefusal keeps that what was let through is refused after all, where the entry of it has been kept already.
+func (g *Grant) auditRefusal(ctx context.Context, need *Need, refusal *Refusal) {
+	if _, silent := g.gate.audit.(unaudited); silent || !g.gate.auditFirst {
+		return
+	}
+	e := g.gate.entry(customhouse.AuditDecision, refusal.ID, &refusal.Identity, addressOf(&customhouse.Credential{Client: g.caller.client}))
+	e.Rule, e.Reason, e.Service = refusal.Rule, refusal.Reason, g.caller.service
+	e.Type, e.Name, e.Actions = need.Type, need.Name, need.Actions
+	e.Tag, e.Digest, e.MediaType, e.ArtifactType = need.Target.Tag, need.Target.Digest, need.Target.MediaType, need.Target.ArtifactType
+	_ = g.gate.audit.Audit(ctx, e) // it is refused in any case
+}
+
 // firstFailure is the first status that says that a request had no effect.
 const firstFailure = 400
 

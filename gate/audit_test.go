@@ -11,7 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"customhouse"
+	"customhouse/authz"
 	"customhouse/gate"
+	"customhouse/policy"
 )
 
 // notebook is a gate.Auditor that keeps what it is told.
@@ -98,6 +100,26 @@ func TestS78_EveryDecisionIsAccountedFor(t *testing.T) {
 	must(t, err)
 	if strings.Contains(string(all), "Canary") || strings.Contains(string(all), string(text.Token)) || strings.Contains(string(all), "-secret") {
 		t.Errorf("S76: an entry has a secret: %s", all)
+	}
+}
+
+// What is let through at the door and refused when its tag is known is accounted for, where the first entry is kept before.
+func TestRefusalAfterTheDoorIsAccountedFor(t *testing.T) {
+	p, err := policy.Compile([]policy.Rule{{Match: policy.Match{Tag: policy.Values{"v*"}}, Actions: list{"pull"}}}, policy.Options{})
+	must(t, err)
+	book := &notebook{}
+	h := newHouse(t, func(o *gate.Options) { o.Audit, o.AuditFirst, o.Policy = book, true, authz.NewRules(p) })
+	need := repo("a", "pull")
+	need.Partly = true
+	grant, err := h.Admit(t.Context(), own("bob"), need)
+	must(t, err)
+	book.take()
+	need.Target, need.Partly = gate.Target{Known: gate.FactTag, Tag: "dev"}, false
+	if err := grant.Demand(t.Context(), need); err == nil {
+		t.Fatal("Demand = nil")
+	}
+	if len(book.entries) != 1 || book.entries[0].Tag != "dev" || book.entries[0].Allowed || book.entries[0].Decision != grant.ID {
+		t.Errorf("entries = %+v, want the refusal", book.entries)
 	}
 }
 

@@ -101,3 +101,35 @@ func BenchmarkPush(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkPutManifest puts manifests of ten layers under new tags, by many at once, with a note of what they name and
+// without.
+func BenchmarkPutManifest(b *testing.B) {
+	for _, noted := range []bool{false, true} {
+		b.Run(fmt.Sprintf("noted=%v", noted), func(b *testing.B) {
+			db := open(b)
+			r := repo(b, "bench/push")
+			var names *index.Names
+			if noted {
+				names = &index.Names{}
+				for i := range 10 {
+					names.Blobs = append(names.Blobs, customhouse.DigestOf(customhouse.SHA256, []byte{byte(i)}))
+				}
+			}
+			b.SetParallelism(4)
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					text := fmt.Sprintf("%p-%d", pb, i)
+					tag, err := customhouse.ParseTag(text)
+					if err != nil {
+						b.Fatal(err)
+					}
+					m := index.Manifest{Descriptor: customhouse.Descriptor{MediaType: customhouse.MediaTypeImageManifest, Digest: customhouse.DigestOf(customhouse.SHA256, []byte(text)), Size: 400}}
+					if err := db.PutManifest(context.Background(), r, index.Put{Manifest: m, Tags: []customhouse.Tag{tag}, Names: names}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+}
