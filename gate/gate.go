@@ -70,13 +70,15 @@ type Options struct {
 	Refresh    RefreshStore  // where refresh tokens are kept; nil issues none
 	RefreshTTL time.Duration // of refresh tokens; 0 is DefaultRefreshTTL
 
-	Anonymous   customhouse.Identity // whoever has no account: labels, if rules ask for them
-	NoAnonymous bool                 // refuse whoever has no account, whatever the policy says
-	Denials     Denials              // what an account is told of why it is denied something
-	AllowBasic  bool                 // also accept passwords, not tokens alone, with registry requests
-	LoginTTL    time.Duration        // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
-	Limits      Limits
-	Rates       Rates
+	Anonymous   customhouse.Identity            // whoever has no account: labels, if rules ask for them
+	NoAnonymous bool                            // refuse whoever has no account, whatever the policy says
+	Trace       func(policy.Query) policy.Trace // what the rules say, for who may know them; nil where there are none
+
+	Denials    Denials       // what an account is told of why it is denied something
+	AllowBasic bool          // also accept passwords, not tokens alone, with registry requests
+	LoginTTL   time.Duration // how long a verified password is remembered; 0 is DefaultLoginTTL, negative not at all
+	Limits     Limits
+	Rates      Rates
 
 	Audit      Auditor // is told of every decision, login and token; nil is silent
 	AuditFirst bool    // of a request that is let through before it is served, with less of what it is about
@@ -96,9 +98,11 @@ type Authorizer interface {
 
 // Facts of a Target, for packages that know no rules.
 const (
-	FactTag    = policy.FactTag
-	FactDigest = policy.FactDigest
-	Facts      = policy.Facts
+	FactTag          = policy.FactTag
+	FactDigest       = policy.FactDigest
+	FactMediaType    = policy.FactMediaType
+	FactArtifactType = policy.FactArtifactType
+	Facts            = policy.Facts
 )
 
 // Target is what of a resource a request is about, as far as it is known.
@@ -130,6 +134,7 @@ type Gate struct {
 	policy      Authorizer
 	facts       policy.Fact // that decisions depend on
 	denials     Denials
+	trace       func(policy.Query) policy.Trace
 	verbatim    bool
 	authority   *token.Authority
 	services    []string // beside the authority's own
@@ -159,7 +164,7 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	g := &Gate{
 		anonymous: o.Anonymous, inFull: o.AnswerInFull,
-		off: o.Off, chain: o.Chain, policy: o.Policy, denials: o.Denials, verbatim: o.Verbatim, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
+		off: o.Off, chain: o.Chain, policy: o.Policy, trace: o.Trace, denials: o.Denials, verbatim: o.Verbatim, services: o.Services, trusted: o.Trust, accessTTL: o.AccessTTL, refresh: o.Refresh, refreshTTL: o.RefreshTTL,
 		noAnonymous: o.NoAnonymous, allowBasic: o.AllowBasic, audit: o.Audit, auditFirst: o.AuditFirst, log: o.Log, now: o.Now,
 	}
 	g.workloads, g.certificates = o.Workloads, o.Certificates

@@ -153,7 +153,7 @@ func open(t testing.TB, s setup) *house {
 	}
 	h.state = server.State{
 		Gate: h.gate(s, logger), Registry: registry.New(db, store, s.registry),
-		Audit: h.audit.Reader(), Delete: !s.noDelete, Service: service, Realm: s.realm, Requests: true,
+		Audit: h.audit.Reader(), Accounts: func(context.Context) ([]string, error) { return []string{"alice", "bob", "robot"}, nil }, Delete: !s.noDelete, Service: service, Realm: s.realm, Requests: true,
 	}
 	h.server, err = server.New(h.state, logger)
 	must(t, err)
@@ -219,7 +219,7 @@ func (h *house) gate(s setup, logger *slog.Logger) *gate.Gate {
 	must(h.t, err)
 	g, err := gate.New(gate.Options{
 		Chain: chain, Policy: authz.NewRules(rules), Issuer: "customhouse", Service: service, Keys: h.keys,
-		Refresh: h.index, AllowBasic: !s.noBasic, Audit: h.audit, Log: logger,
+		Refresh: h.index, AllowBasic: !s.noBasic, Audit: h.audit, Trace: rules.Explain, Log: logger,
 	})
 	must(h.t, err)
 	return g

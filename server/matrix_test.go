@@ -53,6 +53,8 @@ var endpoints = []endpoint{
 	{"/api/", ""},
 	{"/api/whoami", ""},
 	{"/api/audit", "?n=1"},
+	{"/api/explain", "?repo=a/app"},
+	{"/api/access", "?repo=a/app"},
 	{"/v1/_ping", ""},
 }
 

@@ -43,6 +43,8 @@ type State struct {
 
 	Audit *audit.Reader // what is kept to be accounted for; nil where that cannot be asked
 
+	Accounts func(context.Context) ([]string, error) // the accounts that are known by name, sorted; nil: none is
+
 	Pages Pages // what people see with a browser; nil for nothing
 
 	TokenServer *TokenServer // in the place of Registry

@@ -44,6 +44,7 @@ func (p parts) rules(c *config.Config) (authz.Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.chained.trace = rules.Explain
 	return authz.NewRules(rules), nil
 }
 

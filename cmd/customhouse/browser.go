@@ -13,6 +13,7 @@ import (
 	"customhouse"
 	"customhouse/authn"
 	"customhouse/config"
+	"customhouse/policy"
 	"customhouse/server"
 	"customhouse/token"
 	"customhouse/web"
@@ -62,6 +63,7 @@ func (p parts) browser(c *config.Config, provider authn.Provider, o config.OAuth
 
 // chained is the chain of a configuration once it is made, and those of its members that need more than to be asked.
 type chained struct {
+	trace    func(policy.Query) policy.Trace // of the rules
 	chain    *authn.Chain
 	browsers []*authn.Browser
 	keys     *token.Folder // nil where the key is a file of the operator's

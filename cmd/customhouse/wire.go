@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -83,6 +84,7 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 		Prefix: c.HTTP.Prefix, Headers: c.HTTP.Header(), Lists: server.Lists{Catalog: c.HTTP.CatalogPage, Tags: c.HTTP.TagsPage},
 		Metrics: p.metrics, Checks: p.checks, Pages: pages, Release: p.ends.end,
 	}
+	st.Accounts = p.accountNames(c)
 	if p.audit != nil {
 		st.Audit = p.audit.Reader()
 	}
@@ -184,6 +186,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
+		Trace:  p.chained.trace,
 		Rates:  rates(c.Limits.Requests),
 		Audit:  auditor{p.metrics, p.audit}, AuditFirst: c.Audit.Required, Log: p.log, Previous: previous,
 	})
@@ -347,4 +350,29 @@ func realmOf(c *config.Config) (server.RealmURL, error) {
 // rates are the gate's words for the limits of requests.
 func rates(r config.RequestLimits) gate.Rates {
 	return gate.Rates{PerAccount: r.Rate, Burst: r.Burst, PerClient: r.AnonymousRate, PerClientBurst: r.AnonymousBurst}
+}
+
+// accountNames returns what lists the accounts that are known by name: of the configuration and of the data folder.
+func (p parts) accountNames(c *config.Config) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) {
+		names := slices.Collect(maps.Keys(c.Auth.Users))
+		if p.index != nil {
+			kept, err := p.index.Accounts(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, a := range kept {
+				names = append(names, a.Name)
+			}
+			seen, err := p.index.SignIns(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range seen {
+				names = append(names, s.Account)
+			}
+		}
+		slices.Sort(names)
+		return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" }), nil
+	}
 }

@@ -1,0 +1,207 @@
+package server
+
+import (
+	"cmp"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"customhouse"
+	"customhouse/gate"
+	"customhouse/registry"
+)
+
+var (
+	explainParams = []string{"repo", "type", "name", "action", "tag", "digest", "mediaType", "artifactType", "account", "ip", "trace"}
+	accessParams  = []string{"repo", "type", "name", "action", "tag", "digest", "mediaType", "artifactType", "account", "last", "n"}
+)
+
+// explainsOthers tells whether more is asked for than what somebody may know of themselves.
+func explainsOthers(q apiRequest, who customhouse.Identity) bool {
+	return q.query.Has("account") && q.query.Get("account") != who.Account || q.query.Has("label") || q.query.Has("ip") || q.query.Get("trace") == "true"
+}
+
+// explain answers whether somebody may do something: for themselves as much as they would be told if they tried, for
+// admins all of it. What is there makes no difference to the answer.
+func explain(st *state, w *response, r *http.Request, q apiAdmitted) error {
+	question, err := q.policyQuestion()
+	if err != nil {
+		return err
+	}
+	if question.Name == "" {
+		return customhouse.Errorf(customhouse.BadRequest, "parameter repo is missing")
+	}
+	if !explainsOthers(q.apiRequest, q.grant.Identity) {
+		x, err := q.grant.Explain(r.Context(), question)
+		if err != nil {
+			return err
+		}
+		return writeAPI(w, http.StatusOK, x)
+	}
+	labels := map[string][]string{}
+	for _, pair := range q.query["label"] {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" || value == "" {
+			return customhouse.Errorf(customhouse.BadRequest, "parameter label: want KEY=VALUE")
+		}
+		labels[key] = append(labels[key], value)
+	}
+	client := q.cred.Client
+	if q.query.Has("ip") {
+		if client, err = netip.ParseAddr(q.query.Get("ip")); err != nil {
+			return customhouse.Errorf(customhouse.BadRequest, "parameter ip: want an address")
+		}
+	}
+	account := q.grant.Identity.Account
+	if q.query.Has("account") {
+		account = q.query.Get("account")
+	}
+	x, err := st.Gate.ExplainFor(r.Context(), account, labels, client, question)
+	if err != nil {
+		return err
+	}
+	return writeAPI(w, http.StatusOK, x)
+}
+
+// policyQuestion reads what is asked about. What of a target is not named is not known; an empty one is none.
+func (q *apiRequest) policyQuestion() (gate.Question, error) {
+	get := q.query.Get
+	p := gate.Question{Type: cmp.Or(get("type"), customhouse.TypeRepository), Name: cmp.Or(get("repo"), get("name")), Action: customhouse.Action(cmp.Or(get("action"), "pull"))}
+	bad := func(key, want string) (gate.Question, error) {
+		return p, customhouse.Errorf(customhouse.BadRequest, "parameter %s: %s", key, want)
+	}
+	if q.query.Has("repo") && (q.query.Has("type") || q.query.Has("name")) {
+		return bad("repo", "stands for type and name; use one or the other")
+	}
+	if _, err := customhouse.ParseScope(p.Type + ":" + cmp.Or(p.Name, "x") + ":" + string(p.Action)); err != nil || strings.Contains(string(p.Action), ",") {
+		return bad(cmp.Or(map[bool]string{true: "repo"}[q.query.Has("repo")], "name"), "want the name of a resource, and one action")
+	}
+	t := &p.Target
+	if q.query.Has("tag") {
+		if t.Tag, t.Known = get("tag"), t.Known|gate.FactTag; t.Tag != "" {
+			if ref, err := customhouse.ParseRef(t.Tag); err != nil || !ref.Digest.IsZero() {
+				return bad("tag", "want a tag, or nothing for none")
+			}
+		}
+	}
+	if q.query.Has("digest") {
+		if _, err := customhouse.ParseDigest(get("digest")); err != nil {
+			return bad("digest", "want a digest")
+		}
+		t.Digest, t.Known = get("digest"), t.Known|gate.FactDigest
+	}
+	if q.query.Has("mediaType") {
+		t.MediaType, t.Known = get("mediaType"), t.Known|gate.FactMediaType
+	}
+	if q.query.Has("artifactType") {
+		t.ArtifactType, t.Known = get("artifactType"), t.Known|gate.FactArtifactType
+	}
+	return p, nil
+}
+
+// accessAnswer is the answer of GET /api/access: who may do something with a resource, or with what an account may.
+type accessAnswer struct {
+	Action       customhouse.Action `json:"action"`
+	Name         string             `json:"name,omitempty"`
+	Account      *string            `json:"account,omitempty"`
+	Accounts     []holder           `json:"accounts,omitempty"`
+	Repositories []holder           `json:"repositories,omitempty"`
+	Next         string             `json:"next,omitempty"` // where the list goes on, as the parameter last
+}
+
+// holder is somebody, or something, that the answer is yes for, or maybe.
+type holder struct {
+	Name   string `json:"name"` // "" is whoever has no account
+	Answer string `json:"answer"`
+}
+
+// How many accounts or repositories are looked at for one answer.
+const (
+	usualAccess = 1000
+	mostAccess  = 10_000
+)
+
+func access(st *state, w *response, r *http.Request, q apiAdmitted) error {
+	question, err := q.policyQuestion()
+	if err != nil {
+		return err
+	}
+	n := usualAccess
+	if text := q.query.Get("n"); text != "" {
+		if n, err = strconv.Atoi(text); err != nil || n < 1 || n > mostAccess {
+			return customhouse.Errorf(customhouse.BadRequest, "parameter n: want a number from 1 to %d", mostAccess)
+		}
+	}
+	if (question.Name == "") == !q.query.Has("account") {
+		return customhouse.Errorf(customhouse.BadRequest, "want repo, for who may reach it, or account, for what it may reach")
+	}
+	answer := accessAnswer{Action: question.Action, Name: question.Name}
+	if question.Name != "" {
+		answer.Accounts, answer.Next, err = st.whoMay(r, question, q.query.Get("last"), n)
+	} else {
+		account := q.query.Get("account")
+		answer.Account = &account
+		answer.Repositories, answer.Next, err = st.mayWhat(r, account, question, q.query.Get("last"), n)
+	}
+	if err != nil {
+		return err
+	}
+	return writeAPI(w, http.StatusOK, answer)
+}
+
+// whoMay returns which of up to n accounts after last may do something.
+func (st *state) whoMay(r *http.Request, question gate.Question, last string, n int) (holders []holder, next string, err error) {
+	var names []string
+	if st.Accounts != nil {
+		if names, err = st.Accounts(r.Context()); err != nil {
+			return nil, "", err
+		}
+	}
+	if last == "" {
+		names = append([]string{""}, names...)
+	}
+	seen := 0
+	for _, name := range names {
+		if name <= last && last != "" {
+			continue
+		}
+		if seen == n {
+			return holders, next, nil
+		}
+		seen, next = seen+1, name
+		x, err := st.Gate.ExplainFor(r.Context(), name, nil, netip.Addr{}, question)
+		if err != nil {
+			return nil, "", err
+		}
+		if x.Answer != "deny" {
+			holders = append(holders, holder{name, x.Answer})
+		}
+	}
+	return holders, "", nil
+}
+
+// mayWhat returns with which of up to n repositories after last an account may do something.
+func (st *state) mayWhat(r *http.Request, account string, question gate.Question, last string, n int) (holders []holder, next string, err error) {
+	if st.Registry == nil {
+		return nil, "", customhouse.Errorf(customhouse.NotFound, "there are no repositories here")
+	}
+	names, more, err := st.Registry.Repositories(r.Context(), last, n, registry.Visible{})
+	if err != nil {
+		return nil, "", err
+	}
+	for _, name := range names {
+		question.Type, question.Name = customhouse.TypeRepository, name
+		x, err := st.Gate.ExplainFor(r.Context(), account, nil, netip.Addr{}, question)
+		if err != nil {
+			return nil, "", err
+		}
+		if x.Answer != "deny" {
+			holders = append(holders, holder{name, x.Answer})
+		}
+	}
+	if more && len(names) > 0 {
+		next = names[len(names)-1]
+	}
+	return holders, next, nil
+}

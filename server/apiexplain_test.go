@@ -1,0 +1,95 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// explained is what GET /api/explain answers.
+type explained struct {
+	Answer, Message, Account, Name, Reason string
+	Rules                                  []struct{ Rule, Says string }
+}
+
+// Everybody may ask about themselves, and is told what they would be if they tried; what is about others, or the rules, is
+// for admins. What is there makes no difference.
+func TestAPIExplain(t *testing.T) {
+	h := open(t, setup{})
+	h.as("admin").pushImage("a/app", "latest", "explained")
+	ask := func(who, query string) (x explained) {
+		t.Helper()
+		h.as(who).get("/api/explain?"+query).want(http.StatusOK, "").into(&x)
+		return x
+	}
+	if x := ask("alice", "repo=a/app&action=pull"); x.Answer != "allow" || x.Account != "alice" || x.Message != "" || x.Reason != "" || x.Rules != nil {
+		t.Errorf("what one may = %+v", x)
+	}
+	x := ask("alice", "repo=a/app&action=push&tag=v1&account=alice")
+	if x.Answer != "deny" || !strings.Contains(x.Message, "alice") || x.Reason != "" || x.Rules != nil {
+		t.Errorf("what one may not = %+v", x)
+	}
+	there, gone := ask("bob", "repo=a/app"), ask("bob", "repo=a/none")
+	cut := func(x explained) string {
+		message, _, _ := strings.Cut(strings.ReplaceAll(x.Message, x.Name, "R"), "decision")
+		return x.Answer + message
+	}
+	if cut(there) != cut(gone) {
+		t.Errorf("what is there is answered %+v, what is not %+v", there, gone)
+	}
+	if x := ask("", "repo=a/app"); x.Answer != "deny" || x.Message != "" || x.Account != "" {
+		t.Errorf("anonymous is told %+v", x)
+	}
+	if x := ask("", "repo=pub/app"); x.Answer != "allow" {
+		t.Errorf("anonymous is told %+v of what is public", x)
+	}
+	for _, query := range []string{"account=bob", "label=a=b", "ip=192.0.2.1", "trace=true", "account="} {
+		h.as("alice").get("/api/explain?repo=a/app&"+query).want(http.StatusForbidden, "DENIED")
+		if query != "account=" { // which is who is asking
+			h.as("").get("/api/explain?repo=a/app&"+query).want(http.StatusUnauthorized, "UNAUTHORIZED")
+		}
+	}
+	if x := ask("admin", "repo=a/app&account=alice&action=push"); x.Answer != "deny" || x.Reason == "" || len(x.Rules) == 0 {
+		t.Errorf("an admin is told of others %+v", x)
+	}
+	for _, bad := range []string{"", "repo=A", "repo=a/app&action=pull,push", "repo=a/app&tag=%20", "repo=a/app&digest=x", "repo=a&type=registry", "repo=a&what=x", "repo=a/app&ip=x&account=b"} {
+		h.as("admin").get("/api/explain?"+bad).want(http.StatusBadRequest, "")
+	}
+}
+
+func TestAPIAccess(t *testing.T) {
+	h := open(t, setup{})
+	for _, repo := range []string{"a/app", "a/other", "pub/app"} {
+		h.as("admin").pushImage(repo, "latest", repo)
+	}
+	type holders []struct{ Name, Answer string }
+	ask := func(query string) string {
+		t.Helper()
+		var x struct {
+			Accounts, Repositories holders
+			Next                   string
+		}
+		h.as("admin").get("/api/access?"+query).want(http.StatusOK, "").into(&x)
+		return strings.Join(strings.Fields(fmt.Sprint(x.Accounts, x.Repositories, x.Next)), " ")
+	}
+	for query, want := range map[string]string{
+		"repo=a/app":              "[{alice allow} {robot allow}] []",
+		"repo=a/app&action=push":  "[{robot allow}] []",
+		"repo=pub/app":            "[{ allow} {alice allow} {bob allow} {robot allow}] []",
+		"repo=pub/app&n=2":        "[{ allow} {alice allow}] []alice",
+		"repo=pub/app&last=alice": "[{bob allow} {robot allow}] []",
+		"account=alice":           "[] [{a/app allow} {a/other allow} {pub/app allow}]",
+		"account=robot":           "[] [{a/app allow} {pub/app allow}]",
+		"account=alice&n=1":       "[] [{a/app allow}]a/app",
+		"account=":                "[] [{pub/app allow}]",
+	} {
+		if got := ask(query); got != want {
+			t.Errorf("%s = %s, want %s", query, got, want)
+		}
+	}
+	h.as("alice").get("/api/access?account=alice").want(http.StatusForbidden, "DENIED")
+	h.as("").get("/api/access?repo=pub/app").want(http.StatusUnauthorized, "")
+	h.as("admin").get("/api/access").want(http.StatusBadRequest, "")
+	h.as("admin").get("/api/access?repo=a/app&account=alice").want(http.StatusBadRequest, "")
+}
