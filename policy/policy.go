@@ -80,7 +80,7 @@
 //	identity.method        text
 //	identity.labels        for each label a list of text
 //	identity.claims        what the token says, of any type
-//	request.action         the action asked about, as a rule spells it
+//	request.action         the action asked about; a request asks for the precise part, such as create, a token for push
 //	request.service        text
 //	request.ip             text; "" is unknown
 //	request.time           a time, such as in request.time.getHours("Europe/Berlin") < 18
