@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 
 	"customhouse"
 )
@@ -22,15 +23,21 @@ func noteNames(ctx context.Context, t *tx, id int64, d customhouse.Digest, n Nam
 	return insertNames(ctx, t, id, d, n)
 }
 
+// insertNames makes the rows of what a manifest names, those of a table in one statement: each has its price.
 func insertNames(ctx context.Context, t *tx, id int64, d customhouse.Digest, n Names) error {
-	for _, blob := range n.Blobs {
-		err := t.exec(ctx, "insert into manifest_blob (repo_id, digest, blob) values (?, ?, ?) on conflict do nothing", id, d.String(), blob.String())
+	for table, names := range map[string][]customhouse.Digest{"manifest_blob (repo_id, digest, blob)": n.Blobs, "manifest_child (repo_id, digest, child)": n.Children} {
+		if len(names) == 0 {
+			continue
+		}
+		list := make([]string, len(names))
+		for i, name := range names {
+			list[i] = name.String()
+		}
+		text, err := json.Marshal(list)
 		if err != nil {
 			return err
 		}
-	}
-	for _, child := range n.Children {
-		err := t.exec(ctx, "insert into manifest_child (repo_id, digest, child) values (?, ?, ?) on conflict do nothing", id, d.String(), child.String())
+		err = t.exec(ctx, "insert into "+table+" select ?, ?, value from json_each(?) where true on conflict do nothing", id, d.String(), string(text))
 		if err != nil {
 			return err
 		}
