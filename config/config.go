@@ -71,6 +71,14 @@ type Config struct {
 	// in the same way; \@ is a plain @.
 	Sets map[string]policy.Values `yaml:"sets"`
 
+	// A file of rules, or a configuration whose rules are meant, that are asked about every decision beside those that hold
+	// and decide nothing: what they would decide otherwise is logged, counted, and listed by customhouse policy shadow.
+	// Its rules may refer to the sets of this file.
+	Shadow string `yaml:"shadow"`
+
+	// What is in the file shadow; nil without one.
+	Shadowed *Config `yaml:"-"`
+
 	// How rules, and the access lists that authorize names, are read: as this page tells (native), or to the letter as
 	// cesanta/docker_auth reads its ACL (docker_auth).
 	Dialect string `yaml:"dialect" jsonschema:"enum=native,enum=docker_auth"`

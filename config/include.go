@@ -56,7 +56,8 @@ func (disk) same(path string) string {
 
 // ruleFile is the shape of an included file.
 type ruleFile struct {
-	Rules []policy.Rule `yaml:"rules"`
+	Rules []policy.Rule            `yaml:"rules"`
+	Sets  map[string]policy.Values `yaml:"sets"`
 }
 
 // An include is an entry of rules that stands for the rules of other files.
@@ -97,16 +98,18 @@ func (d *decoder) include(n *yaml.Node, key string, index int) {
 	d.includes = append(d.includes, include{index, entry.Include})
 }
 
-// gathering is the rules of a file and of those that it includes, in the order in which they are asked.
+// gathering is the rules of a file and of those that it includes, in the order in which they are asked, and their sets.
 type gathering struct {
 	shelf   shelf
 	rules   []policy.Rule
-	origins []origin          // of each rule
-	files   []*decoder        // that were read, in their order
-	bytes   int               // that were read of included files
-	seen    map[string]string // where a file was included, by itself
-	within  []string          // the files being read, outermost first
-	watched []string          // included files, and folders that patterns were compared with
+	origins []origin // of each rule
+	sets    map[string]policy.Values
+	homes   map[string]*decoder // the file of each set
+	files   []*decoder          // that were read, in their order
+	bytes   int                 // that were read of included files
+	seen    map[string]string   // where a file was included, by itself
+	within  []string            // the files being read, outermost first
+	watched []string            // included files, and folders that patterns were compared with
 }
 
 // origin is where a rule was read.
@@ -116,11 +119,22 @@ type origin struct {
 }
 
 func newGathering(s shelf) *gathering {
-	return &gathering{shelf: s, rules: []policy.Rule{}, seen: map[string]string{}}
+	return &gathering{shelf: s, rules: []policy.Rule{}, homes: map[string]*decoder{}, seen: map[string]string{}}
 }
 
-// add adds the rules of d's file, with those that it includes in the place of the entries that name them.
-func (g *gathering) add(d *decoder, rules []policy.Rule) {
+// add adds the sets and the rules of d's file, with those that it includes in the place of the entries that name them.
+func (g *gathering) add(d *decoder, rules []policy.Rule, sets map[string]policy.Values) {
+	for name, members := range sets {
+		if home := g.homes[name]; home != nil {
+			key := join("sets", name)
+			d.report(key, "is defined twice, first at "+home.source(key))
+			continue
+		}
+		if g.sets == nil {
+			g.sets = map[string]policy.Values{}
+		}
+		g.sets[name], g.homes[name] = members, d
+	}
 	g.files = append(g.files, d)
 	g.within = append(g.within, g.shelf.same(d.file))
 	defer func() { g.within = g.within[:len(g.within)-1] }()
@@ -192,7 +206,7 @@ func (g *gathering) include(d *decoder, inc include) {
 func (g *gathering) file(path string, data []byte) {
 	d := newDecoder(path)
 	d.including = true
-	root, err := tree(path, data, "no rules are here; write rules: [] if none are meant")
+	root, err := tree(path, data, "neither rules nor sets are here; write rules: [] if none are meant")
 	if err != nil {
 		errors.As(err, &d.errs)
 		g.files = append(g.files, d)
@@ -200,7 +214,7 @@ func (g *gathering) file(path string, data []byte) {
 	}
 	var f ruleFile
 	d.decode(root, &f)
-	g.add(d, f.Rules)
+	g.add(d, f.Rules, f.Sets)
 }
 
 // expand returns the files that a pattern names, in the order of their names, or why there are none. Hidden files are not
@@ -241,12 +255,18 @@ func (g *gathering) circle(same string) string {
 	return " by way of " + strings.Join(names, " and ")
 }
 
-// report notes what is wrong in the file that has the key: rules count across files.
+// report notes what is wrong in the file that has the key: rules count across files, and sets are of all.
 func (g *gathering) report(e *Error) {
 	if number, rest, ok := strings.Cut(strings.TrimPrefix(e.Key, "rules["), "]"); ok && strings.HasPrefix(e.Key, "rules[") {
 		if i, err := strconv.Atoi(number); err == nil && i < len(g.origins) {
 			from := g.origins[i]
 			from.file.reportWithin(fmt.Sprintf("rules[%d]%s", from.index, rest), e.Message, e.within)
+			return
+		}
+	}
+	for name, home := range g.homes {
+		if set := join("sets", name); e.Key == set || strings.HasPrefix(e.Key, set+"[") {
+			home.reportWithin(e.Key, e.Message, e.within)
 			return
 		}
 	}
@@ -263,7 +283,7 @@ func (g *gathering) errors() error {
 	if len(all) == 0 {
 		return nil
 	}
-	return all[:min(len(all), maxErrors)]
+	return all
 }
 
 // hasMeta tells whether path is a pattern.

@@ -59,6 +59,11 @@ func TestR24_Includes(t *testing.T) {
 				for _, r := range c.Rules {
 					fmt.Fprintln(&got, r.Source, r.Comment)
 				}
+				if c.Shadowed != nil {
+					for _, r := range c.Shadowed.Rules {
+						fmt.Fprintln(&got, "shadow:", r.Source, r.Comment)
+					}
+				}
 				fmt.Fprintln(&got, "looks at", strings.Join(c.Files(), ", "))
 			case "errors":
 				if !errors.As(err, new(config.Errors)) {

@@ -33,7 +33,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parse(disk{}, path, data, true)
+	return parse(disk{}, path, data, reading{files: true})
 }
 
 // LoadRules is Load without looking at the files that the file names, for who cares about rules alone: where those are
@@ -43,7 +43,7 @@ func LoadRules(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parse(disk{}, path, data, false)
+	return parse(disk{}, path, data, reading{})
 }
 
 // read returns the content of the file at path, or as much of it as tells that it is too large.
@@ -57,13 +57,20 @@ func read(path string) ([]byte, error) {
 }
 
 // Parse reads a configuration from data, the content of a file that messages call name; relative paths in it are
-// relative to the folder of name, and rules that it includes are read. Keys that are absent keep the value they have in Default. The error is Errors.
+// relative to the folder of name, and rules that it includes are read. Keys that are absent keep the value they have in
+// Default. The error is Errors.
 func Parse(name string, data []byte) (*Config, error) {
-	return parse(disk{}, name, data, false)
+	return parse(disk{}, name, data, reading{})
+}
+
+// reading is how a file is read.
+type reading struct {
+	files    bool    // whether the files that it names have to be there
+	shadowOf *Config // whose shadow policy it has, if it is one
 }
 
 // parse reads a configuration whose included files stand on a shelf.
-func parse(s shelf, name string, data []byte, checkFiles bool) (*Config, error) {
+func parse(s shelf, name string, data []byte, r reading) (*Config, error) {
 	root, err := tree(name, data, "nothing is configured here; write {} to get all the defaults")
 	if err != nil {
 		return nil, err
@@ -73,18 +80,22 @@ func parse(s shelf, name string, data []byte, checkFiles bool) (*Config, error) 
 	d.including = true
 	d.decode(root, c)
 	g := newGathering(s)
-	g.add(d, c.Rules)
-	c.Rules, c.Included = g.rules, g.watched
+	g.add(d, c.Rules, c.Sets)
+	c.Rules, c.Sets, c.Included = g.rules, g.sets, g.watched
+	if r.shadowOf != nil {
+		c.inherit(r.shadowOf, d)
+	}
+	shadow := c.readShadow(s, d)
 	c.locate(filepath.Dir(name))
 	for key, p := range c.paths() {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(name), *p)
 		}
-		if *p != "" && checkFiles && !folders[key] {
+		if *p != "" && r.files && !folders[key] {
 			d.report(key, readable(*p))
 		}
 	}
-	if checkFiles {
+	if r.files {
 		for key, why := range c.commands() {
 			d.report(key, why)
 		}
@@ -94,7 +105,7 @@ func parse(s shelf, name string, data []byte, checkFiles bool) (*Config, error) 
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(name), *p)
 		}
-		if *p != "" && checkFiles {
+		if *p != "" && r.files {
 			d.report(fmt.Sprintf("auth.workload[%d].token_file", i), readable(*p))
 		}
 	}
@@ -114,7 +125,7 @@ func parse(s shelf, name string, data []byte, checkFiles bool) (*Config, error) 
 	for _, e := range c.problems() {
 		g.report(e)
 	}
-	if err := g.errors(); err != nil {
+	if err := joined(g.errors(), shadow); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -176,6 +187,9 @@ var folders = map[string]bool{"data": true, "tls.acme.cache": true, "storage.ado
 // anew when one of them changes.
 func (c *Config) Files() []string {
 	files := slices.Clone(c.Included)
+	if c.Shadowed != nil {
+		files = append(append(files, c.Shadow), c.Shadowed.Included...)
+	}
 	for key, p := range c.paths() {
 		if *p != "" && !folders[key] {
 			files = append(files, *p)

@@ -86,7 +86,7 @@ func includeEntry() *jsonschema.Schema {
 }
 
 // ruleKeys are the keys of an included file.
-var ruleKeys = []string{"rules"}
+var ruleKeys = []string{"sets", "rules"}
 
 // generateRules returns the schema of an included file: the part of s that is for those.
 func generateRules(t *testing.T, s *jsonschema.Schema) *jsonschema.Schema {

@@ -24,7 +24,35 @@ func (p parts) authorizer(c *config.Config) (*authz.Chain, error) {
 			members = append(members, member)
 		}
 	}
+	if err := p.shadow(c, members); err != nil {
+		return nil, err
+	}
 	return authz.NewChain(members...)
+}
+
+// shadow puts the shadow policy of a configuration beside the rules.
+func (p parts) shadow(c *config.Config, members []authz.Authorizer) error {
+	if c.Shadowed == nil {
+		return nil
+	}
+	shadow, err := c.Shadowed.Compile(c.Shadowed.Rules)
+	if err != nil {
+		return fmt.Errorf("shadow: %w", err)
+	}
+	for i, m := range members {
+		rules, ok := m.(authz.Rules)
+		if !ok {
+			continue
+		}
+		o := authz.ShadowOptions{Last: i == len(members)-1, Counts: p.shadowed, Log: p.log}
+		if p.index != nil {
+			o.Store = p.index
+		}
+		beside := authz.NewShadow(rules, shadow, o)
+		p.closes(beside)
+		members[i] = beside
+	}
+	return nil
 }
 
 // authorizers build the members of the chain. One returns nil where it is not configured.

@@ -109,6 +109,11 @@ func (h *house) open(ctx context.Context, c *config.Config) error {
 
 // measure adds what operators want to be alarmed by to the metrics.
 func (h *house) measure() {
+	shadowed := h.parts.shadowed
+	h.parts.metrics.Counter("customhouse_shadow_decisions_total", "Decisions that were compared with those of the shadow policy.", number(&shadowed.Asked))
+	h.parts.metrics.Counter("customhouse_shadow_skipped_total", "Decisions that were not, because too many waited.", number(&shadowed.Skipped))
+	h.parts.metrics.Counter("customhouse_shadow_lost_total", "Decisions that allow what the shadow policy would not.", number(&shadowed.Lost))
+	h.parts.metrics.Counter("customhouse_shadow_gained_total", "Decisions that deny what the shadow policy would not.", number(&shadowed.Gained))
 	h.parts.metrics.Gauge("customhouse_config_refused", "1 while the configuration that was read last is not taken and the one before serves.", func() float64 {
 		if h.refused.Load() {
 			return 1
@@ -122,6 +127,9 @@ func (h *house) measure() {
 		return 0
 	})
 }
+
+// number reads a count as metrics do.
+func number(n *atomic.Int64) func() float64 { return func() float64 { return float64(n.Load()) } }
 
 // openData makes the data folder and opens what remembers.
 func (h *house) openData(ctx context.Context, data string) error {

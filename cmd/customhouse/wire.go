@@ -16,6 +16,7 @@ import (
 	"customhouse"
 	"customhouse/audit"
 	"customhouse/authn"
+	"customhouse/authz"
 	"customhouse/config"
 	"customhouse/gate"
 	"customhouse/index"
@@ -39,6 +40,8 @@ type parts struct {
 	ends      *ends      // of what is being built
 	audit     *audit.Log // nil where nothing is kept
 
+	shadowed *authz.ShadowCounts
+
 	replicator *replicator
 	told       *atomic.Pointer[telling] // nil while nobody is told of events
 	chained    *chained                 // of what is being built
@@ -51,7 +54,7 @@ func newParts(log *slog.Logger, db *index.DB, health config.Health) parts {
 		log: log, index: db, passwords: authn.NewPasswords(authn.PasswordOptions{}),
 		remotes: map[string]*token.Remote{}, issuers: map[keysOf]*token.Remote{}, metrics: server.NewMetrics(buildVersion()), checks: newChecks(health),
 		last: &atomic.Pointer[server.State]{}, backends: &backends{all: map[string]*backend{}}, ends: &ends{}, told: &atomic.Pointer[telling]{}, keyFolder: &atomic.Pointer[token.Folder]{},
-		replicator: newReplicator(log, db),
+		replicator: newReplicator(log, db), shadowed: &authz.ShadowCounts{},
 	}
 }
 
