@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -144,6 +145,10 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
 	case v.Type() == reflect.TypeFor[policy.Values]() && n.Kind != yaml.SequenceNode:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		d.scalar(n, at, key, v.Index(0))
+	case v.Kind() == reflect.Interface:
+		if plain := d.json(n, key); plain != nil {
+			v.Set(reflect.ValueOf(plain))
+		}
 	case v.Kind() == reflect.Struct:
 		d.section(n, at, key, v)
 	case v.Kind() == reflect.Map:
@@ -236,6 +241,32 @@ func (d *decoder) list(n *yaml.Node, at place, key string, v reflect.Value) {
 		}
 		d.value(element, entry, v.Index(i))
 	}
+}
+
+// json returns n as a value of JSON: text, a number, true or false, a list or an object.
+func (d *decoder) json(n *yaml.Node, key string) any {
+	if d.values++; d.full() {
+		return nil
+	}
+	switch n = resolve(n); {
+	case n.Kind == yaml.MappingNode:
+		object := map[string]any{}
+		for k, v := range d.pairs(n, key) {
+			object[k.Value] = d.json(v, join(key, k.Value))
+		}
+		return object
+	case n.Kind == yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, e := range n.Content {
+			list[i] = d.json(e, fmt.Sprintf("%s[%d]", key, i))
+		}
+		return list
+	case n.Tag == "!!bool":
+		return strings.EqualFold(n.Value, "true")
+	case n.Tag == "!!int", n.Tag == "!!float":
+		return json.Number(n.Value)
+	}
+	return n.Value
 }
 
 // pairs yields the keys of the mapping n, each once, with their values.

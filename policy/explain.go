@@ -87,7 +87,7 @@ func (p *Policy) Explain(q Query) Trace {
 		case m == maybe || o.fails == maybe:
 			s.Outcome = Depends
 		case m == no:
-		case state.sure:
+		case state.sure, !r.deny && !r.public && hit != 0: // or a rule before it may deny what it allows
 			s.Outcome = Allows
 		case r.deny && denied&before.open == 0 && denied != 0:
 			s.Outcome = Blocks
