@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 
+	"customhouse"
 	"customhouse/authz"
 	"customhouse/config"
 )
@@ -48,6 +51,9 @@ func (p parts) shadow(c *config.Config, members []authz.Authorizer) error {
 		if p.index != nil {
 			o.Store = p.index
 		}
+		if p.audit != nil {
+			o.First = p.accountDifference
+		}
 		beside := authz.NewShadow(rules, shadow, o)
 		p.closes(beside)
 		members[i] = beside
@@ -82,4 +88,16 @@ func (p parts) casbin(c *config.Config) (authz.Authorizer, error) {
 		return nil, nil
 	}
 	return authz.NewCasbin(files.Model, files.Policy, authz.CasbinOptions{Log: p.log})
+}
+
+// accountDifference keeps in the audit log that the shadow policy differs in some way.
+func (p parts) accountDifference(d customhouse.Difference) {
+	err := p.audit.Audit(context.Background(), &customhouse.AuditEntry{
+		Time: d.First.UTC(), Kind: customhouse.AuditDifference, Allowed: d.Live == customhouse.AnswerAllow,
+		Account: d.Account, Type: d.Type, Name: d.Name, Tag: d.Tag, Actions: []customhouse.Action{d.Action}, Rule: d.LiveRule,
+		Detail: fmt.Sprintf("the shadow policy says %s by %s", d.Shadow, cmp.Or(d.ShadowRule, "no rule")),
+	})
+	if err != nil {
+		p.log.Error("a difference of the shadow policy is not in the audit log", "error", err)
+	}
 }

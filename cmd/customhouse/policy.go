@@ -21,7 +21,7 @@ the configuration and nothing that it names. 'customhouse config check' tells wh
 		Example: `  customhouse policy explain -c customhouse.yml --account alice --repo team/app --action push
   customhouse policy lint -c customhouse.yml
   customhouse policy test -c customhouse.yml policy_test.yml`,
-	}, policyExplainCommand(&file), policyCheckCommand(&file), policyLintCommand(&file), policyTestCommand(&file), policyFmtCommand(&file), policyShadowCommand(&file))
+	}, policyExplainCommand(&file), policyCheckCommand(&file), policyLintCommand(&file), policyTestCommand(&file), policyFmtCommand(&file), policyDiffCommand(&file), policySimulateCommand(&file), policyShadowCommand(&file))
 	cmd.PersistentFlags().StringVarP(&file, "config", "c", "", "configuration `FILE`; without it the defaults hold")
 	cmd.MarkFlagFilename("config", "yml", "yaml")
 	return cmd
