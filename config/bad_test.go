@@ -65,10 +65,10 @@ func TestS83_Bombs(t *testing.T) {
 		return strings.Repeat(s, n)
 	}
 	tests := map[string]struct{ text, want string }{
-		"over 1 MiB":       {"# " + strings.Repeat("x", 1<<20), "customhouse.yml: larger than 1 MiB"},
-		"100 MiB":          {strings.Repeat("x", 100<<20), "customhouse.yml: larger than 1 MiB"},
-		"1,000,000 values": {"[" + strings.Repeat("x,", 500_000) + "]", "customhouse.yml: more than 100000 values"},
-		"alias bomb":       {aliasBomb(), "more than 100000 values, counting each use of an alias"},
+		"over 2 MiB":       {"# " + strings.Repeat("x", 2<<20), "customhouse.yml: larger than 2 MiB"},
+		"100 MiB":          {strings.Repeat("x", 100<<20), "customhouse.yml: larger than 2 MiB"},
+		"1,000,000 values": {"[" + strings.Repeat("x,", 500_000) + "]", "customhouse.yml: more than 200000 values"},
+		"alias bomb":       {aliasBomb(), "more than 200000 values, counting each use of an alias"},
 		"billion laughs":   {billionLaughs(), "unknown key"},
 		"alias of itself":  {"rules: &a [*a]", "customhouse.yml:1:12: rules[0]: want a section of keys and values"},
 		"depth 10,000":     {"rules: " + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000), "depth"},
