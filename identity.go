@@ -20,6 +20,8 @@ type Identity struct {
 	Claims  map[string]any // what the token says that proved the account, as it says it (JSON); nil without one; read only
 	Scopes  []Scope        // what the credential is for, if for less than the account may do; nil is all of that; read only
 	Expires time.Time      // when the credential ends, and with it all that was had for it; zero is never
+
+	Networks []netip.Prefix // where the credential may be used from; nil is anywhere; read only
 }
 
 // Scope is something that a credential is for. Patterns are those of rules.
@@ -71,6 +73,10 @@ type RefreshToken struct {
 	ClientID string
 	Identity Identity // as it was when the token was issued
 	Expires  time.Time
+
+	Family  string    // what replaces a token is of its family
+	Posted  bool      // had by POST: the client takes what replaces it
+	Rotated time.Time // when another took its place; zero while none has
 }
 
 // Credential is what a client presented, unverified. Scheme None is anonymous and leaves Account and Secret empty.

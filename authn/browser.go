@@ -226,7 +226,7 @@ func (b *Browser) match(ctx context.Context, k *known, cred customhouse.Credenti
 		return nil, b.passwords.refuse(ctx, cred)
 	}
 	now, computed := b.now(), customhouse.Secret("")
-	if isAppPassword(string(cred.Secret)) {
+	if isSecret(AppPasswordPrefix, cred.Secret) {
 		computed = hashAppPassword(cred.Secret)
 	}
 	for i := range k.passwords {
@@ -316,7 +316,7 @@ func (b *Browser) SignIn(ctx context.Context, account string) (customhouse.SignI
 // NewPassword makes a password of somebody who has signed in, which nobody will see again. Expires zero is never. The
 // error is a *customhouse.Error when they have too many.
 func (b *Browser) NewPassword(ctx context.Context, s customhouse.SignIn, name string, expires time.Time) (customhouse.Secret, customhouse.AppPassword, error) {
-	secret := newAppPassword()
+	secret := newSecret(AppPasswordPrefix)
 	p := customhouse.AppPassword{
 		ID: rand.Text()[:16], SignIn: s.ID, Name: name, Hash: hashAppPassword(secret), Created: b.now(), Expires: expires,
 	}

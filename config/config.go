@@ -137,7 +137,7 @@ type Auth struct {
 	Anonymous bool `yaml:"anonymous"`
 
 	// The order in which the sources of accounts are asked; the first that knows an account owns it. Those that the list
-	// leaves out follow in the order of the default.
+	// leaves out follow in the order of the default, but for tokens and robots, which are first.
 	Order []Source `yaml:"order"`
 
 	// Accounts that are kept in this file, by name. "" is who comes without a credential: it has labels at most.
@@ -191,6 +191,9 @@ type Auth struct {
 
 	// Who clients are by the certificate that they show, if they present no other credential.
 	Certificates Certificates `yaml:"certificates"`
+
+	// Robots and personal access tokens, which are kept in the data folder.
+	Machines Machines `yaml:"machines"`
 }
 
 // User is an account of the section auth.users.
@@ -323,6 +326,7 @@ func Default() *Config {
 			Expiration:        5 * time.Minute,
 			RefreshExpiration: 720 * time.Hour,
 			Rotation:          Rotation{Publish: time.Hour},
+			RefreshRotation:   "client",
 		},
 		Auth: Auth{
 			Basic: true, Anonymous: true, Order: slices.Clone(sources), Accounts: true,
@@ -333,6 +337,7 @@ func Default() *Config {
 			GitLab:       GitLab{OAuthClient: defaultClient(), WebURL: "https://gitlab.com", Scopes: []string{"openid", "read_user"}},
 			Google:       Google{OAuthClient: defaultClient()},
 			AppPasswords: AppPasswords{Expiration: 90 * 24 * time.Hour, PerAccount: 50, Session: 12 * time.Hour},
+			Machines:     defaultMachines(),
 		},
 		Rules: []policy.Rule{{
 			Match:   policy.Match{Labels: map[string]policy.Values{"role": {"admin"}}},

@@ -225,13 +225,17 @@ func TestAuthSequence(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []config.Source{
-		"accounts", "ldap", "users", "exec", "google", "github", "oidc", "gitlab", "mongo", "sql", "worker", "webhook", "plugin", "htpasswd",
+		"tokens", "robots", "accounts", "ldap", "users", "exec", "google", "github", "oidc", "gitlab", "mongo", "sql", "worker", "webhook", "plugin", "htpasswd",
 	}
 	if diff := cmp.Diff(want, got.Auth.Sequence()); diff != "" {
 		t.Errorf("Sequence differs (-want +got):\n%s", diff)
 	}
+	got, err = config.Parse("customhouse.yml", []byte("auth: {order: [accounts, robots]}"))
+	if err != nil || !slices.Equal(got.Auth.Sequence()[:3], []config.Source{"tokens", "accounts", "robots"}) {
+		t.Errorf("Sequence with robots named = %v, %v, want them where they are named", got.Auth.Sequence(), err)
+	}
 	_, err = config.Parse("customhouse.yml", []byte("auth: {order: [users, ldapp, users]}"))
-	if err == nil || !strings.Contains(err.Error(), "1:23: auth.order[1]: want one of users,") || !strings.Contains(err.Error(), "1:30: auth.order[2]: stands twice") {
+	if err == nil || !strings.Contains(err.Error(), "1:23: auth.order[1]: want one of tokens,") || !strings.Contains(err.Error(), "1:30: auth.order[2]: stands twice") {
 		t.Errorf("Parse = %v, want both faults", err)
 	}
 }

@@ -48,6 +48,11 @@ type Token struct {
 	// How long a refresh token is valid, at least as long as expiration.
 	RefreshExpiration time.Duration `yaml:"refresh_expiration"`
 
+	// Which refresh tokens are replaced when they are used: those that clients had by POST, which take another (client), all,
+	// after which docker has to log in again (always), or none (never). One that comes back after it was replaced ends all
+	// that were had for it.
+	RefreshRotation string `yaml:"refresh_rotation" jsonschema:"enum=client,enum=always,enum=never"`
+
 	// Issuers of others whose tokens open this registry, too.
 	Trust []Trust `yaml:"trust"`
 }
@@ -93,6 +98,7 @@ func (c *Config) checkToken(p *problems) {
 	p.add("token.key_id", oneOf(t.KeyID, "thumbprint", "libtrust"))
 	p.check(!t.X5C || t.Certificate != "", "token.x5c", "needs token.certificate")
 	p.check(time.Minute <= t.Expiration && t.Expiration <= 24*time.Hour, "token.expiration", "want 60s to 24h")
+	p.add("token.refresh_rotation", oneOf(t.RefreshRotation, "client", "always", "never"))
 	p.check(t.RefreshExpiration >= t.Expiration, "token.refresh_expiration", "want at least token.expiration")
 	c.checkRotation(p)
 	c.checkTrust(p)

@@ -33,6 +33,7 @@ func (c *Config) problems() Errors {
 	c.checkOAuth(&p)
 	c.checkWorkload(&p)
 	c.checkOrder(&p)
+	c.checkMachines(&p)
 	c.checkLDAP(&p)
 	c.checkDatabases(&p)
 	c.checkAuthorize(&p)

@@ -68,7 +68,8 @@ type Options struct {
 	Certificates *Certificates // tell who comes without a credential; nil: nobody is known by a certificate
 
 	Refresh    RefreshStore  // where refresh tokens are kept; nil issues none
-	RefreshTTL time.Duration // of refresh tokens; 0 is DefaultRefreshTTL
+	RefreshTTL time.Duration // of refresh tokens, and of all that replace one; 0 is DefaultRefreshTTL
+	Rotation   Rotation      // of refresh tokens; "" is RotateClient
 
 	Anonymous   customhouse.Identity            // whoever has no account: labels, if rules ask for them
 	NoAnonymous bool                            // refuse whoever has no account, whatever the policy says
@@ -118,15 +119,6 @@ func (nobody) Authorize(_ context.Context, q policy.Query, actions []customhouse
 	return (&policy.Policy{}).DecideAll(q, actions), nil
 }
 
-// RefreshStore keeps refresh tokens. Errors other than the one named are outages.
-type RefreshStore interface {
-	PutRefresh(context.Context, customhouse.RefreshToken) error
-	// Refresh returns the token with that hash, be it expired or not. The error is customhouse.ErrNotFound when there
-	// is none.
-	Refresh(ctx context.Context, hash [32]byte) (customhouse.RefreshToken, error)
-	DeleteRefresh(ctx context.Context, hash [32]byte) error // no error when there is none
-}
-
 // Gate decides. It is immutable but for its caches, and safe for concurrent use; other settings are another Gate.
 type Gate struct {
 	off         bool
@@ -142,6 +134,7 @@ type Gate struct {
 	accessTTL   time.Duration
 	refresh     RefreshStore
 	refreshTTL  time.Duration
+	rotation    Rotation
 	inFull      bool
 	anonymous   customhouse.Identity
 	noAnonymous bool
@@ -158,6 +151,7 @@ type Gate struct {
 	papers *papers
 	logins *logins
 	pace   *pace
+	scopes *scopeSets
 }
 
 // New returns a gate with these settings.
@@ -200,6 +194,9 @@ func New(o Options) (*Gate, error) {
 	if g.refreshTTL == 0 {
 		g.refreshTTL = DefaultRefreshTTL
 	}
+	if g.rotation, err = rotationOf(o.Rotation); err != nil {
+		return nil, err
+	}
 	if o.LoginTTL == 0 {
 		o.LoginTTL = DefaultLoginTTL
 	}
@@ -224,6 +221,7 @@ func New(o Options) (*Gate, error) {
 	} else {
 		g.papers = newPapers()
 	}
+	g.scopes = newScopeSets()
 	g.logins = newLogins(o.LoginTTL, o.Limits)
 	if p != nil && p.logins != nil {
 		g.logins.carryOver(p.logins)
@@ -257,11 +255,16 @@ func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions 
 	if c.trust != nil && !c.trust.Rules {
 		return unasked(actions), nil
 	}
-	decisions, err := g.policy.Authorize(ctx, g.query(c, typ, name, target), actions)
+	q := g.query(c, typ, name, target)
+	decisions, err := g.policy.Authorize(ctx, q, actions)
 	if err == nil && len(decisions) != len(actions) {
 		err = fmt.Errorf("%d decisions about %d actions", len(decisions), len(actions))
 	}
-	return decisions, err
+	if err != nil {
+		return nil, err
+	}
+	q.Target = *target
+	return g.narrow(&q, actions, decisions), nil
 }
 
 // query is the question whether c may do something with a resource.

@@ -1,15 +1,17 @@
 package gate_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"customhouse"
 	"customhouse/authn"
@@ -89,8 +91,21 @@ func (r *refreshes) Refresh(_ context.Context, hash [32]byte) (customhouse.Refre
 	return customhouse.RefreshToken{}, fmt.Errorf("refresh token: %w", customhouse.ErrNotFound)
 }
 
-func (r *refreshes) DeleteRefresh(_ context.Context, hash [32]byte) error {
-	delete(r.byHash, hash)
+func (r *refreshes) RotateRefresh(_ context.Context, hash [32]byte, next customhouse.RefreshToken, at time.Time) error {
+	old, ok := r.byHash[hash]
+	if !ok || r.err != nil {
+		return cmp.Or(r.err, customhouse.ErrNotFound)
+	}
+	if old.Rotated.IsZero() {
+		old.Rotated = at
+		r.byHash[hash] = old
+	}
+	r.byHash[next.Hash] = next
+	return nil
+}
+
+func (r *refreshes) DeleteRefreshes(_ context.Context, family string) error {
+	maps.DeleteFunc(r.byHash, func(_ [32]byte, t customhouse.RefreshToken) bool { return t.Family == family })
 	return r.err
 }
 
@@ -279,7 +294,7 @@ func TestAdmit(t *testing.T) {
 		{"unknown scheme", customhouse.Credential{Scheme: 7}, nil, verdict{customhouse.Unavailable, "no challenge", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, h.verdict(tt.cred, tt.needs...)); diff != "" {
+			if diff := gocmp.Diff(tt.want, h.verdict(tt.cred, tt.needs...)); diff != "" {
 				t.Fatalf("Admit (-want +got):\n%s", diff)
 			}
 		})

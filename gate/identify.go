@@ -46,8 +46,11 @@ func (g *Gate) identify(ctx context.Context, cred customhouse.Credential, to doo
 			default:
 				c.identity, err = g.present(ctx, &p.identity)
 			}
-			if errors.Is(err, authn.ErrUnknownUser) {
+			switch {
+			case errors.Is(err, authn.ErrUnknownUser):
 				err = fmt.Errorf("%w: the account is gone or has another password", errToken)
+			case err == nil && elsewhere(&c.identity, cred.Client):
+				err = fmt.Errorf("%w: it was had for a credential that may not be used from there", errToken)
 			}
 		}
 	default:
@@ -66,7 +69,7 @@ func (g *Gate) present(ctx context.Context, was *customhouse.Identity) (customho
 	switch {
 	case errors.Is(err, authn.ErrCannotLookUp):
 		return *was, nil
-	case err == nil && is.Stamp != was.Stamp:
+	case err == nil && (is.Stamp != was.Stamp || !is.Expires.IsZero() && !g.now().Before(is.Expires)):
 		return customhouse.Identity{}, authn.ErrUnknownUser
 	}
 	return is, err

@@ -2,9 +2,6 @@ package gate
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -44,6 +41,8 @@ type TokenRequest struct {
 	RefreshToken customhouse.Secret // with GrantRefresh
 	Subject      customhouse.Secret // with GrantExchange: the token that is exchanged
 	SubjectType  string             // its type
+
+	spent *customhouse.RefreshToken // what is kept of RefreshToken, once it has been found good
 }
 
 // Token is what the token endpoint answers.
@@ -101,10 +100,9 @@ func (e *OAuthError) Error() string {
 func (e *OAuthError) Unwrap() error { return e.Cause }
 
 const (
-	refreshPrefix = "ch_refresh_" // for scanners of leaked secrets
-	notBefore     = 10 * time.Second
-	maxServices   = 8   // of one token
-	maxService    = 255 // bytes
+	notBefore   = 10 * time.Second
+	maxServices = 8   // of one token
+	maxService  = 255 // bytes
 )
 
 // Issue returns a token for what was asked for, as far as the policy may allow it when more is known: a scope that is not
@@ -150,8 +148,8 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		}
 	}
 	t.IssuedAt, t.ExpiresIn = g.now().UTC().Truncate(time.Second), g.accessTTL.Truncate(time.Second)
-	if end := t.Identity.Expires; !end.IsZero() { // no token lives longer than what it was had for
-		t.ExpiresIn = min(t.ExpiresIn, end.Sub(t.IssuedAt).Truncate(time.Second))
+	if end := t.Identity.Expires; !end.IsZero() { // with its credential, if that is sooner
+		t.ExpiresIn = max(0, min(t.ExpiresIn, end.Sub(t.IssuedAt).Truncate(time.Second)))
 	}
 	claims := token.Claims{
 		ID: token.NewID(), Subject: t.Identity.Account, Audience: services, Access: t.Access,
@@ -175,12 +173,14 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, err
 	}
 	t.Token = customhouse.Secret(text)
-	if r.Offline && r.GrantType != GrantRefresh && g.refresh != nil && renews(t.Identity) && len(services) == 1 {
-		if t.RefreshToken, err = g.newRefresh(ctx, &r, t.Identity, services[0]); err != nil {
-			refusal := g.unidentified(t.ID, r.Credential, nil, err)
-			refusal.Challenge = nil
-			return Token{}, refusal
+	if t.RefreshToken, err = g.refreshToken(ctx, &r, t.Identity, services); err != nil {
+		var wrong *OAuthError
+		if errors.As(err, &wrong) {
+			return Token{}, wrong
 		}
+		refusal := g.unidentified(t.ID, r.Credential, nil, err)
+		refusal.Challenge = nil
+		return Token{}, refusal
 	}
 	if err := g.auditToken(ctx, &r, &t, services, claims.ID); err != nil {
 		return Token{}, err
@@ -402,52 +402,4 @@ func (g *Gate) verbatimSubset(ctx context.Context, c *caller, scopes []customhou
 		granted = append(granted, s)
 	}
 	return granted, nil
-}
-
-// newRefresh makes and keeps a refresh token, of which only the hash is kept.
-func (g *Gate) newRefresh(ctx context.Context, r *TokenRequest, id customhouse.Identity, service string) (customhouse.Secret, error) {
-	var random [32]byte
-	rand.Read(random[:])
-	text := refreshPrefix + base64.RawURLEncoding.EncodeToString(random[:])
-	kept := customhouse.RefreshToken{
-		Hash: sha256.Sum256([]byte(text)), Service: service, Identity: id, Expires: g.now().Add(g.refreshTTL),
-	}
-	if r.GrantType != "" {
-		// By GET the token is the client's name for the account: docker login puts it into the file that other clients
-		// read, each with a client_id of its own. By POST it is the client's own.
-		kept.ClientID = r.ClientID
-	}
-	if err := g.refresh.PutRefresh(ctx, kept); err != nil {
-		return "", fmt.Errorf("keep refresh token: %w", err)
-	}
-	return customhouse.Secret(text), nil
-}
-
-// exchange tells whose refresh token r holds, if it is for the one service of services. The token stays good until it expires and is not replaced: docker keeps the
-// one that it got at login for as long as the login lasts, in a file that several clients share.
-func (g *Gate) exchange(ctx context.Context, r *TokenRequest, services []string) (customhouse.Identity, error) {
-	invalid := &OAuthError{Code: InvalidGrant, Description: "the refresh token is not valid"}
-	if g.refresh == nil {
-		return customhouse.Identity{}, invalid
-	}
-	hash := sha256.Sum256([]byte(r.RefreshToken))
-	kept, err := g.refresh.Refresh(ctx, hash)
-	switch {
-	case errors.Is(err, customhouse.ErrNotFound):
-		return customhouse.Identity{}, invalid
-	case err != nil:
-		return customhouse.Identity{}, fmt.Errorf("read refresh token: %w", err)
-	case len(services) != 1 || kept.Service != services[0] || kept.ClientID != "" && kept.ClientID != r.ClientID:
-		return customhouse.Identity{}, invalid
-	}
-	if g.now().Before(kept.Expires) {
-		id, err := g.present(ctx, &kept.Identity)
-		if !errors.Is(err, authn.ErrUnknownUser) {
-			return id, err
-		}
-	}
-	if err := g.refresh.DeleteRefresh(ctx, hash); err != nil {
-		g.log.Warn("refresh token that is no longer valid stays", "account", kept.Identity.Account, "error", err)
-	}
-	return customhouse.Identity{}, invalid
 }

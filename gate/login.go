@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -24,7 +25,7 @@ func (g *Gate) login(ctx context.Context, cred customhouse.Credential) (customho
 	}
 	key, now := g.logins.key(cred), g.now()
 	if have, ok := g.logins.verified.GetIfPresent(key); ok && now.Before(have.until) {
-		if id, err := g.present(ctx, &have.identity); err == nil {
+		if id, err := g.present(ctx, &have.identity); err == nil && !elsewhere(&id, cred.Client) {
 			return id, nil
 		}
 	}
@@ -41,6 +42,9 @@ func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key 
 		return customhouse.Identity{}, &limitedError{wait}
 	}
 	id, err := g.chain.Authenticate(ctx, cred)
+	if err == nil && elsewhere(&id, cred.Client) {
+		id, err = customhouse.Identity{}, fmt.Errorf("%w: credential %s may not be used from there", authn.ErrWrongPassword, id.Stamp)
+	}
 	switch {
 	case err == nil && g.chain.Remembers(id.Method):
 	case err == nil:

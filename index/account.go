@@ -60,7 +60,8 @@ func (db *DB) PutAccount(ctx context.Context, a customhouse.Account) error {
 	})
 }
 
-// DeleteAccount removes the account and its refresh tokens. customhouse.ErrNotFound.
+// DeleteAccount removes the account, its refresh tokens and its personal access tokens, and disables its robots, so that
+// nothing of it is good for another account of the same name. customhouse.ErrNotFound.
 func (db *DB) DeleteAccount(ctx context.Context, name string) error {
 	return db.writer.write(ctx, true, func(t *tx) error {
 		n, err := t.changed(ctx, "delete from account where name = ?", name)
@@ -70,8 +71,14 @@ func (db *DB) DeleteAccount(ctx context.Context, name string) error {
 		if n == 0 {
 			return customhouse.ErrNotFound
 		}
-		if err := t.exec(ctx, "delete from refresh_token where account = ? and method = 'accounts'", name); err != nil {
-			return err
+		for _, end := range []string{
+			"delete from refresh_token where account = ? and method = 'accounts'",
+			"delete from machine_credential where kind = 'personal' and account = ? and method = 'accounts'",
+			"update robot set disabled = 1, owner = '', owner_method = '' where owner = ? and owner_method = 'accounts'",
+		} {
+			if err := t.exec(ctx, end, name); err != nil {
+				return err
+			}
 		}
 		return db.noteAccount(ctx, t, name, "account %s removed", name)
 	})

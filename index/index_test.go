@@ -419,7 +419,7 @@ func TestAccounts(t *testing.T) {
 	must(t, db.PutRefresh(t.Context(), later))
 	_, err = db.Refresh(t.Context(), elsewhere.Hash)
 	wantNotFound(t, "Refresh that has expired", err)
-	must(t, db.DeleteRefresh(t.Context(), later.Hash), db.DeleteRefresh(t.Context(), later.Hash))
+	must(t, db.DeleteRefreshes(t.Context(), later.Family), db.DeleteRefreshes(t.Context(), later.Family))
 	_, err = db.Refresh(t.Context(), later.Hash)
 	wantNotFound(t, "Refresh", err)
 }

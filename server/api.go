@@ -47,6 +47,7 @@ type apiRoute struct {
 	// others tells whether a request by who is about others than themselves: then it is for admins only. nil: none is.
 	others func(q apiRequest, who customhouse.Identity) bool
 
+	kept   bool     // whether it is there only where there are Machines
 	params []string // that the query may have, each once
 	many   []string // that it may have more than once
 	serve  func(st *state, w *response, r *http.Request, q apiAdmitted) error
@@ -67,12 +68,12 @@ type apiAdmitted struct {
 }
 
 // apiRoutes is the one table of what the API has.
-var apiRoutes = []apiRoute{
+var apiRoutes = append([]apiRoute{
 	{method: "GET", path: "whoami", reach: forAll, serve: whoami},
 	{method: "GET", path: "explain", reach: forAll, office: officePolicy, others: explainsOthers, params: explainParams, many: []string{"label"}, serve: explain},
 	{method: "GET", path: "access", reach: forAdmins, office: officePolicy, params: accessParams, serve: access},
 	{method: "GET", path: "audit", reach: forAdmins, office: officeAudit, params: auditParams, serve: auditLog},
-}
+}, machineRoutes...)
 
 // checkAPI refuses to start with a route that nobody guards.
 func checkAPI() error {
@@ -89,6 +90,9 @@ func (st *state) api(w *response, r *http.Request) error {
 	h := w.Header()
 	h["Cache-Control"], h["Vary"] = noStore, vary
 	q, err := parseAPI(r.Method, st.Prefix, r.URL)
+	if err == nil && q.route.kept && st.Machines == nil {
+		err = noEndpoint()
+	}
 	if err != nil {
 		return err
 	}
@@ -150,8 +154,10 @@ func parseAPI(method, prefix string, u *url.URL) (apiRequest, error) {
 		}
 		return apiRequest{}, methodNotAllowed(allow...)
 	}
-	return apiRequest{}, customhouse.Errorf(customhouse.NotFound, "no such endpoint")
+	return apiRequest{}, noEndpoint()
 }
+
+func noEndpoint() error { return customhouse.Errorf(customhouse.NotFound, "no such endpoint") }
 
 // match tells whether path is the route's, and what stands for each {} of it.
 func (r *apiRoute) match(path []string) (args []string, ok bool) {

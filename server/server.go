@@ -45,6 +45,8 @@ type State struct {
 
 	Accounts func(context.Context) ([]string, error) // the accounts that are known by name, sorted; nil: none is
 
+	Machines Machines // makes tokens and robots; nil: nobody does
+
 	Pages Pages // what people see with a browser; nil for nothing
 
 	TokenServer *TokenServer // in the place of Registry

@@ -66,7 +66,9 @@ type chained struct {
 	trace    func(policy.Query) policy.Trace // of the rules
 	chain    *authn.Chain
 	browsers []*authn.Browser
-	keys     *token.Folder // nil where the key is a file of the operator's
+	keys     *token.Folder         // nil where the key is a file of the operator's
+	tokens   *authn.PersonalTokens // nil for none
+	robots   *authn.Robots         // nil for none
 }
 
 // sealOf returns what encrypts the tokens of providers and the sign-ins under way.

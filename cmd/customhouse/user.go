@@ -62,6 +62,12 @@ Labels are facts that rules may ask for; a label that is given twice has two val
 				case !errors.Is(err, customhouse.ErrNotFound):
 					return err
 				}
+				switch _, err := db.Robot(ctx, account.Name); {
+				case err == nil:
+					return withHint(fmt.Errorf("there is a robot %q", account.Name), "choose another name, or remove it with `customhouse robot remove`")
+				case !errors.Is(err, customhouse.ErrNotFound):
+					return err
+				}
 				return putAccount(ctx, cmd, db, account, source)
 			})
 		},

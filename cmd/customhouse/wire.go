@@ -91,6 +91,9 @@ func (p parts) build(c *config.Config) (st server.State, err error) {
 	if p.audit != nil {
 		st.Audit = p.audit.Reader()
 	}
+	if m := p.machines(c); m != nil {
+		st.Machines = m
+	}
 	if p.base == nil {
 		st.TokenServer = &server.TokenServer{Issuer: c.Token.Issuer}
 	} else {
@@ -186,7 +189,7 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 		Anonymous: customhouse.Identity{Labels: c.Auth.Users[""].Labels}, AnswerInFull: p.base == nil,
 		Chain: chain, Policy: authorizer, Denials: denials[c.Denials], Verbatim: c.Dialect == config.DialectDockerAuth, Issuer: c.Token.Issuer, Service: c.Token.Service,
 		Services: c.Token.Services, Keys: keys, Trust: trust, Workloads: workloads, Certificates: certificates,
-		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration,
+		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration, Rotation: gate.Rotation(c.Token.RefreshRotation),
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
 		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
 		Trace:  p.chained.trace,
@@ -219,6 +222,8 @@ func (p parts) chain(c *config.Config) (*authn.Chain, error) {
 
 // authenticators build the members of the chain. One returns nil where its source is not configured.
 var authenticators = map[config.Source]func(parts, *config.Config) (authn.Authenticator, error){
+	"tokens":   parts.personalTokens,
+	"robots":   parts.robots,
 	"users":    parts.users,
 	"htpasswd": parts.htpasswd,
 	"accounts": parts.accounts,
