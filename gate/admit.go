@@ -229,11 +229,27 @@ func (g *Grant) Untokened() Grant {
 	return u
 }
 
-// pulling is the action that the catalog asks for.
-var pulling = []customhouse.Action{customhouse.Pull}
+// Ranges returns the ranges of names that the catalog may show to the caller: in byte order, none overlapping. Outside
+// of them Sees is no, in those that are sure it is yes.
+func (g Grant) Ranges() []customhouse.Range {
+	c, all := &g.caller, []customhouse.Range{{Sure: g.gate.off}}
+	surveyor, ok := g.gate.policy.(surveyor)
+	if !ok || g.gate.off || c.trust != nil {
+		return all
+	}
+	q := g.gate.query(c, customhouse.TypeRepository, "", &Target{})
+	q.Action = customhouse.List
+	ranges := surveyor.Ranges(q)
+	if c.identity.Scopes != nil { // which may leave less
+		for i := range ranges {
+			ranges[i].Sure = false
+		}
+	}
+	return ranges
+}
 
-// Sees tells whether the catalog shows repo to the caller: whether the policy lets them pull of it, whatever their token is
-// for. A token of another issuer must be for it, or for the catalog. The error is a *Refusal where that cannot be told.
+// Sees tells whether the catalog shows repo to the caller: whether the policy lets them know its name, whatever their token
+// is for. A token of another issuer must be for it, or for the catalog. The error is a *Refusal where that cannot be told.
 func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (bool, error) {
 	if g.gate.off {
 		return true, nil
@@ -242,7 +258,7 @@ func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (bool, error) {
 	if c := &g.caller; c.trust != nil && !c.readsCatalog() && !c.covers(customhouse.TypeRepository, name, customhouse.Pull) {
 		return false, nil
 	}
-	decisions, err := g.gate.decide(ctx, &g.caller, customhouse.TypeRepository, name, pulling, &Target{})
+	decisions, err := g.gate.decide(ctx, &g.caller, customhouse.TypeRepository, name, listing, &Target{})
 	if err != nil {
 		return false, g.gate.unavailable(&g, err)
 	}

@@ -112,6 +112,11 @@ type Target = policy.Target
 // factual is an Authorizer that tells which facts about a Target its decisions depend on. Those of others depend on none.
 type factual interface{ Facts() policy.Fact }
 
+// surveyor is an Authorizer that tells beforehand for which names the answer may be yes: see policy.Policy.Ranges.
+type surveyor interface {
+	Ranges(q policy.Query) []customhouse.Range
+}
+
 // nobody is the Authorizer that denies everything.
 type nobody struct{}
 

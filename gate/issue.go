@@ -369,7 +369,7 @@ func (g *Gate) subset(ctx context.Context, c *caller, scopes []customhouse.Acces
 	return merge(granted), nil
 }
 
-// listing is what is left of pulling for who may see names only.
+// listing is what is left of pulling for who may see names only, and what the catalog asks for.
 var listing = []customhouse.Action{customhouse.List}
 
 // grantable returns those of actions that a token may carry: what is allowed, be it for some of the resource only. The

@@ -60,6 +60,7 @@ func long(t testing.TB) {
 // setup is what a test wants to be different.
 type setup struct {
 	rules    []policy.Rule // nil: usual
+	sets     map[string]policy.Values
 	registry registry.Options
 	noDelete bool
 	noBasic  bool
@@ -215,7 +216,7 @@ func (h *house) gate(s setup, logger *slog.Logger) *gate.Gate {
 	must(h.t, err)
 	chain, err := authn.NewChain(passwords, static)
 	must(h.t, err)
-	rules, err := policy.Compile(s.rules, policy.Options{})
+	rules, err := policy.Compile(s.rules, policy.Options{Sets: s.sets})
 	must(h.t, err)
 	g, err := gate.New(gate.Options{
 		Chain: chain, Policy: authz.NewRules(rules), Issuer: "customhouse", Service: service, Keys: h.keys,

@@ -26,7 +26,7 @@ func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) erro
 		return err
 	}
 	var outage error // of whoever tells what is visible: then nothing more is
-	visible := registry.Visible{Ask: func(repo customhouse.Repo) bool {
+	visible := registry.Visible{Ranges: q.grant.Ranges(), Ask: func(repo customhouse.Repo) bool {
 		var sees bool
 		if outage == nil {
 			sees, outage = q.grant.Sees(r.Context(), repo)
