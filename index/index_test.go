@@ -71,6 +71,17 @@ func TestOpenAgain(t *testing.T) {
 	}
 }
 
+// Steps of the schema are numbered without gaps, so that their number tells their order.
+func TestSteps(t *testing.T) {
+	steps, err := filepath.Glob("schema/*.sql")
+	must(t, err)
+	for i, step := range steps {
+		if !strings.HasPrefix(filepath.Base(step), fmt.Sprintf("%04d_", i+1)) {
+			t.Errorf("step %d is %s", i+1, step)
+		}
+	}
+}
+
 // A database that a later release has written is refused, and stays as it is.
 func TestOpenNewer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "index.db")

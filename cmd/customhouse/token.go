@@ -20,7 +20,7 @@ func tokenCommand() *cobra.Command {
 		Short: "Keep personal access tokens",
 		Long: `A personal access token is a password that somebody has for a program: the account is theirs, and the token may be for
 less than all that they may do. It is good as long as its owner is vouched for by the source of accounts that did so when it
-was made. People who sign in with a browser make theirs at /ui/.
+was made. Whoever is logged in makes theirs by the API too: POST /api/tokens.
 
 A server that runs on the folder takes changes up within a second, for tokens already issued too.`,
 		Example: `  customhouse token create alice --name laptop --scope 'team/**:pull'
