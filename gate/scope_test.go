@@ -51,8 +51,7 @@ func newBadge(t testing.TB, scopes ...string) (*house, *badges) {
 		must(t, gate.CheckScope(s))
 		b.identity.Scopes = append(b.identity.Scopes, s)
 	}
-	var h *house
-	h = newHouse(t, func(o *gate.Options) {
+	h := newHouse(t, func(o *gate.Options) {
 		chain, err := authn.NewChain(authn.NewPasswords(authn.PasswordOptions{}), b)
 		must(t, err)
 		o.Chain = chain

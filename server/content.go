@@ -188,10 +188,9 @@ func (q *admitted) tags(ctx context.Context, after string, n int) (names []strin
 	names, more, err = q.visibleTags(ctx, after, n)
 	if err == nil && len(names) == 0 && !more { // a repository of which nothing is visible is none
 		var any []string
-		if any, more, err = q.visibleTags(ctx, "", 1); err == nil && len(any) == 0 {
+		if any, _, err = q.visibleTags(ctx, "", 1); err == nil && len(any) == 0 {
 			err = q.unseen(registry.NameUnknown(q.repoName()))
 		}
-		more = false
 	}
 	return names, more, q.hide(err)
 }
