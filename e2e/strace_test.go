@@ -162,7 +162,7 @@ func TestR4_SyncedBefore201(t *testing.T) {
 	t.Parallel()
 	trace := filepath.Join(t.TempDir(), "trace")
 	wrapper := []string{need(t, "strace"), "-D", "-f", "-yy", "-s", "400", "-o", trace, "-e", "trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,write"}
-	s := serveUnder(t, wrapper, t.TempDir(), "-c", openConfig(t))
+	s := serveUnder(t, wrapper, t.TempDir(), "-c", openConfig(t, "audit: {keep: {entries: 0}}\n")) // which syncs now and then, too
 	a := newAPI(t, s.url)
 	must(t, a.push("acc/audit", []byte("warm")))
 	traced := func() *audit {
