@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"time"
 
 	"customhouse"
 	"customhouse/config"
@@ -211,7 +212,7 @@ func (t *dockerTranslation) lint() {
 	if err != nil || hasKey(&t.from.Customhouse, "rules") {
 		return
 	}
-	for _, f := range p.Lint() {
+	for _, f := range p.Lint(time.Time{}) {
 		key := fmt.Sprintf("acl[%d]", f.Rule)
 		if f.Field != "" {
 			key += "." + f.Field

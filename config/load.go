@@ -46,6 +46,16 @@ func LoadRules(path string) (*Config, error) {
 	return parse(disk{}, path, data, reading{})
 }
 
+// LoadPart is LoadRules for a file of rules that belong to the configuration whole: its sets can be referred to, and its
+// dialect holds.
+func LoadPart(path string, whole *Config) (*Config, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return parse(disk{}, path, data, reading{partOf: whole})
+}
+
 // read returns the content of the file at path, or as much of it as tells that it is too large.
 func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
@@ -67,6 +77,7 @@ func Parse(name string, data []byte) (*Config, error) {
 type reading struct {
 	files    bool    // whether the files that it names have to be there
 	shadowOf *Config // whose shadow policy it has, if it is one
+	partOf   *Config // whose sets and dialect hold in it, if it is rules for one
 }
 
 // parse reads a configuration whose included files stand on a shelf.
@@ -83,7 +94,11 @@ func parse(s shelf, name string, data []byte, r reading) (*Config, error) {
 	g.add(d, c.Rules, c.Sets)
 	c.Rules, c.Sets, c.Included = g.rules, g.sets, g.watched
 	if r.shadowOf != nil {
+		c.Shadow = "" // a shadow has none
 		c.inherit(r.shadowOf, d)
+	}
+	if r.partOf != nil {
+		c.inherit(r.partOf, d)
 	}
 	shadow := c.readShadow(s, d)
 	c.locate(filepath.Dir(name))

@@ -29,9 +29,8 @@ func (c *Config) readShadow(s shelf, d *decoder) error {
 	return err
 }
 
-// inherit takes the sets of the configuration that has c as its shadow, where c has none of that name, and its dialect.
+// inherit takes the sets of the configuration that c belongs to, where c has none of that name, and its dialect.
 func (c *Config) inherit(from *Config, d *decoder) {
-	c.Shadow = "" // a shadow has none
 	if !d.has("dialect") {
 		c.Dialect, c.CompatRawPlaceholders = from.Dialect, from.CompatRawPlaceholders
 	}

@@ -4,6 +4,7 @@ package examples_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"customhouse"
 	"customhouse/config"
@@ -56,7 +57,7 @@ func TestEveryQuestion(t *testing.T) {
 				t.Errorf("%s: no question is decided by this rule", r.Source)
 			}
 		}
-		if findings := p.Lint(); len(findings) > 0 {
+		if findings := p.Lint(time.Now()); len(findings) > 0 {
 			t.Errorf("Lint = %v, want nothing", findings)
 		}
 	}

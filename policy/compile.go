@@ -37,6 +37,7 @@ func Compile(rules []Rule, o Options) (*Policy, error) {
 		return nil, errs
 	}
 	p.index = newIndex(p.rules)
+	p.unused = s.unused()
 	for i := range p.rules {
 		p.facts |= p.rules[i].facts
 		if p.rules[i].public {

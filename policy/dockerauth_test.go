@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -155,7 +156,7 @@ func TestDockerAuthLintsNoAnything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if findings := p.Lint(); len(findings) > 0 {
+		if findings := p.Lint(time.Time{}); len(findings) > 0 {
 			t.Errorf("Lint of %s = %v, want nothing", pattern, findings)
 		}
 	}

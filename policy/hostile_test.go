@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"customhouse"
 	"customhouse/policy"
@@ -211,7 +212,7 @@ func FuzzRule(f *testing.F) {
 		if trace, cached := p.Explain(q), c.Decide(q); trace.Decision != d || cached != d || c.Decide(q) != d {
 			t.Fatalf("Decide = %+v, Explain = %+v, cached %+v", d, trace.Decision, cached)
 		}
-		p.Lint()
+		p.Lint(time.Time{})
 		p.Ranges(q)
 	})
 }

@@ -5,11 +5,13 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"time"
 )
 
-// Finding is something about a rule that is likely not what its author meant.
+// Finding is something about a rule, or a set, that is likely not what its author meant.
 type Finding struct {
-	Rule    int    // index of the rule
+	Rule    int    // index of the rule; -1 when a set is meant
+	Set     string // name of the set
 	Source  string // Source of the rule
 	Field   string // path of the field within the rule, such as "match.name"; "" when the rule as a whole is meant
 	Message string
@@ -17,6 +19,9 @@ type Finding struct {
 
 // String returns place, field and message.
 func (f Finding) String() string {
+	if f.Rule < 0 {
+		return fmt.Sprintf("set %s: %s", f.Set, f.Message)
+	}
 	s := place(f.Rule, f.Source) + ": "
 	if f.Field != "" {
 		s += f.Field + ": "
@@ -24,18 +29,21 @@ func (f Finding) String() string {
 	return s + f.Message
 }
 
-// Lint returns what is odd about the rules of p, in their order. It finds what is certain and leaves out what depends on
-// the queries that come:
+// Lint returns what is odd about the rules of p at a time, in their order, and then about its sets. It finds what is
+// certain and leaves out what depends on the queries that come:
 //
+//   - rules that have ceased to hold, or do not hold yet, unless the time is zero;
+//   - expressions that have the same outcome whatever is asked;
 //   - rules that can never decide, or never allow anything, because of those before them, and rules that repeat another;
 //   - rules by which everybody may do more than pull;
 //   - allow rules that list nothing, and deny rules that no allow rule follows;
 //   - deny rules by which tags cannot be moved but can be removed and made anew;
-//   - regular expressions that look as if they were searched for, or that a plain pattern says more simply.
+//   - regular expressions that look as if they were searched for, or that a plain pattern says more simply;
+//   - sets that no rule uses.
 //
 // In the dialect of docker_auth it knows fewer rules that never decide, and also finds patterns that are malformed, that
 // match parts of a name, and placeholders that are none.
-func (p *Policy) Lint() []Finding {
+func (p *Policy) Lint(now time.Time) []Finding {
 	if p.acl != nil {
 		return p.acl.lint()
 	}
@@ -53,9 +61,19 @@ func (p *Policy) Lint() []Finding {
 				findings = append(findings, Finding{Rule: i, Source: r.source(), Field: field, Message: message})
 			}
 		}
+		if message := r.ended(now); message != "" {
+			report("expires", message)
+			continue
+		}
 		if message := p.shadowed(i); message != "" {
 			report("", message)
 			continue // what else there is to say about it matters to nobody
+		}
+		report("from", r.early(now))
+		message, never := r.when.constant()
+		report("when", message)
+		if never {
+			continue
 		}
 		if r.deny && i > lastAllow {
 			report("", "no allow rule follows, so the answer is no without this rule too")
@@ -69,7 +87,42 @@ func (p *Policy) Lint() []Finding {
 			report(f.name, f.pattern.odd())
 		}
 	}
+	for _, name := range p.unused {
+		findings = append(findings, Finding{Rule: -1, Set: name, Message: "no rule uses it"})
+	}
 	return findings
+}
+
+// ended says that r holds no more; "" if it does, or may.
+func (r *rule) ended(now time.Time) string {
+	if now.IsZero() || r.expires.IsZero() || now.Before(r.expires) {
+		return ""
+	}
+	return fmt.Sprintf("the rule holds no more, since %s", r.expires.UTC().Format(time.RFC3339))
+}
+
+// early says that r does not hold yet; "" if it does.
+func (r *rule) early(now time.Time) string {
+	if now.IsZero() || !now.Before(r.from) {
+		return ""
+	}
+	return fmt.Sprintf("the rule does not hold yet, until %s", r.from.UTC().Format(time.RFC3339))
+}
+
+// constant says that e has the same outcome whatever is asked; "" if it may have several. With never it is never true.
+func (e *expression) constant() (message string, never bool) {
+	if e == nil || len(e.names) > 0 {
+		return "", false
+	}
+	switch o := e.evaluate(&Query{}, yes); {
+	case o.fails == yes:
+		return fmt.Sprintf("fails whatever is asked, and so denies all that the rest of the rule matches: %v", o.err), true
+	case o.matches == yes:
+		return "is true whatever is asked; leave it out", false
+	case o.matches == no:
+		return "is false whatever is asked, so that the rule decides nothing", true
+	}
+	return "", false
 }
 
 // shadowed says why rule i decides nothing, or allows nothing; "" if it may.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -73,6 +74,10 @@ func TestLint(t *testing.T) {
 			[]string{"rule 4: never decides: rule 3 matches all that it matches"}},
 		"sets": {[]policy.Rule{allow(policy.Match{Account: policy.Values{"bob", "eve"}}, "pull"), allow(policy.Match{Account: policy.Values{"eve"}, Tag: policy.Values{"x"}}, "push"), allow(policy.Match{Account: policy.Values{"eve", "bo*"}}, "push")},
 			[]string{"rule 2: never decides: rule 1 matches all that it matches"}},
+		"when that is true":  {[]policy.Rule{{Match: bobs("a"), When: "1 < 2", Actions: list{"pull"}}}, []string{"rule 1: when: is true whatever is asked; leave it out"}},
+		"when that is false": {[]policy.Rule{{Match: bobs("a"), When: `cidr("10.0.0.0/8").contains("192.0.2.1")`, Actions: list{"pull"}}}, []string{"rule 1: when: is false whatever is asked, so that the rule decides nothing"}},
+		"when that fails":    {[]policy.Rule{{Match: bobs("a"), When: "[1, 2][2] == 1", Actions: list{"pull"}}}, []string{"rule 1: when: fails whatever is asked, and so denies all that the rest of the rule matches: index out of bounds: 2"}},
+		"when that depends":  {[]policy.Rule{{Match: bobs("a"), When: "request.ip == '' || 1 < 2", Actions: list{"pull"}}}, nil},
 		"times": {[]policy.Rule{{Match: bobs("**"), Actions: list{"pull"}, Expires: "2026-01-01"}, {Match: bobs("a"), Actions: list{"push"}}, {Match: bobs("a"), Actions: list{"push"}, Expires: "2026-01-01"}},
 			[]string{"rule 3: never decides: rule 1 matches all that it matches"}},
 		"expressions in CEL": {[]policy.Rule{{Match: bobs("**"), When: "request.ip != ''", Actions: list{"pull"}}, {Match: bobs("a"), When: "request.ip != ''", Actions: list{"push"}}, allow(bobs("a"), "push")},
@@ -98,13 +103,59 @@ func TestLint(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			var got []string
-			for _, f := range compile(t, tt.rules...).Lint() {
+			for _, f := range compile(t, tt.rules...).Lint(time.Time{}) {
 				got = append(got, f.String())
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("Lint (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Lint tells of times only what is so at the time that it is asked about, to the instant.
+func TestLintOfTimes(t *testing.T) {
+	rules := []policy.Rule{
+		{Match: policy.Match{Account: policy.Values{"bob"}, Name: policy.Values{"a"}}, Actions: list{"pull"}, Expires: "2026-06-30"},
+		{Match: policy.Match{Account: policy.Values{"bob"}, Name: policy.Values{"b"}}, Actions: list{"pull"}, From: "2026-06-30T12:00:00+02:00"},
+	}
+	ended, early := "rule 1: expires: the rule holds no more, since 2026-07-01T00:00:00Z", "rule 2: from: the rule does not hold yet, until 2026-06-30T10:00:00Z"
+	for at, want := range map[string][]string{
+		"2026-06-30T09:59:59Z": {early}, "2026-06-30T10:00:00Z": nil, "2026-06-30T23:59:59Z": nil, "2026-07-01T00:00:00Z": {ended},
+	} {
+		now, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range compile(t, rules...).Lint(now) {
+			got = append(got, f.String())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("Lint at %s (-want +got):\n%s", at, diff)
+		}
+	}
+	if got := compile(t, rules...).Lint(time.Time{}); got != nil {
+		t.Errorf("Lint at no time = %v, want nothing", got)
+	}
+}
+
+// A set is used by a rule that names it as text or as addresses, or through a set that one uses.
+func TestLintOfSets(t *testing.T) {
+	p, err := policy.Compile([]policy.Rule{
+		{Match: policy.Match{Account: policy.Values{"@used"}, IP: policy.Values{"@inside"}}, Actions: list{"pull"}},
+	}, policy.Options{Sets: map[string]policy.Values{
+		"used": {"bob", "@within"}, "within": {"eve"}, "inside": {"10.0.0.0/8"}, "left": {"@over", "@within"}, "over": {"x"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range p.Lint(time.Time{}) {
+		got = append(got, f.String())
+	}
+	if diff := cmp.Diff([]string{"set left: no rule uses it", "set over: no rule uses it"}, got); diff != "" {
+		t.Errorf("Lint (-want +got):\n%s", diff)
 	}
 }
 
@@ -126,7 +177,7 @@ func TestLintFindsCovered(t *testing.T) {
 		p := compile(t,
 			policy.Rule{Match: policy.Match{Account: policy.Values{"x"}, Name: policy.Values{tt.a}}, Actions: list{"pull"}},
 			policy.Rule{Match: policy.Match{Account: policy.Values{"x"}, Name: policy.Values{tt.b}}, Actions: list{"push"}})
-		got := slices.ContainsFunc(p.Lint(), func(f policy.Finding) bool { return strings.Contains(f.Message, "never decides") })
+		got := slices.ContainsFunc(p.Lint(time.Time{}), func(f policy.Finding) bool { return strings.Contains(f.Message, "never decides") })
 		if got != tt.want {
 			t.Errorf("Lint tells %v whether %q covers %q, want %v", got, tt.a, tt.b, tt.want)
 		}
@@ -142,7 +193,7 @@ func TestLintIsSound(t *testing.T) {
 		rules := append(w.rules(), w.rules()...)
 		p := compile(t, rules...)
 		never := map[int]policy.Finding{}
-		for _, f := range p.Lint() {
+		for _, f := range p.Lint(time.Time{}) {
 			for _, kind := range []string{"never decides", "never allows", "no allow rule follows"} {
 				if strings.Contains(f.Message, kind) {
 					never[f.Rule] = f
@@ -192,7 +243,7 @@ func TestLintIsSoundOfAllConditions(t *testing.T) {
 		}
 		var rest []policy.Rule
 		useless := map[int]string{}
-		for _, f := range p.Lint() {
+		for _, f := range p.Lint(time.Time{}) {
 			if strings.Contains(f.Message, "never decides") {
 				useless[f.Rule] = f.Message
 				found++
@@ -224,7 +275,7 @@ func BenchmarkLint(b *testing.B) {
 		b.Run(fmt.Sprintf("%d rules", n), func(b *testing.B) {
 			p := compile(b, benchRules(n)...)
 			for b.Loop() {
-				p.Lint()
+				p.Lint(time.Time{})
 			}
 		})
 	}

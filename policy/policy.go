@@ -195,9 +195,10 @@ var noRule = answer{{Rule: -1, Reason: "no rule matches"}}
 type Policy struct {
 	rules      []rule
 	index      index
-	lastPublic int  // how many rules there are up to the last public one
-	facts      Fact // what of a target, and whether the time, its rules depend on
-	acl        *acl // nil unless the rules are in the dialect of docker_auth
+	lastPublic int      // how many rules there are up to the last public one
+	facts      Fact     // what of a target, and whether the time, its rules depend on
+	unused     []string // names of the sets that no rule uses
+	acl        *acl     // nil unless the rules are in the dialect of docker_auth
 }
 
 // Len returns how many rules p has.

@@ -464,7 +464,7 @@ func FuzzPattern(f *testing.F) {
 		if trace := p.Explain(q); trace.Decision != p.Decide(q) {
 			t.Fatalf("Explain(%q, %q) = %v, want %v", pattern, name, trace.Decision, p.Decide(q))
 		}
-		p.Lint()
+		p.Lint(time.Time{})
 		if !strings.ContainsAny(pattern, `*?[\$`) && !strings.HasPrefix(pattern, "/") && p.Decide(q).Allowed != (pattern == name) {
 			t.Fatalf("the plain pattern %q and the name %q: %v", pattern, name, p.Decide(q))
 		}

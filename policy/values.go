@@ -321,6 +321,36 @@ func (s *sets) prefixes(name string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
+// unused returns the names of the sets that nothing compiled so far refers to, nor a set that it does refer to.
+func (s *sets) unused() []string {
+	used := map[string]bool{}
+	var use func(string)
+	use = func(name string) {
+		if used[name] {
+			return
+		}
+		used[name] = true
+		for _, m := range s.written[name] {
+			if other, ok := setName(m); ok {
+				use(other)
+			}
+		}
+	}
+	for name := range s.texts {
+		use(name)
+	}
+	for name := range s.addresses {
+		use(name)
+	}
+	var unused []string
+	for _, name := range slices.Sorted(maps.Keys(s.written)) {
+		if !used[name] {
+			unused = append(unused, name)
+		}
+	}
+	return unused
+}
+
 // flat returns the members of a set and of the sets among them, each once.
 func (s *sets) flat(name string) Values {
 	var all Values

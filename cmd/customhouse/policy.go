@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"customhouse/config"
 	"customhouse/policy"
@@ -28,20 +30,28 @@ the configuration and nothing that it names. 'customhouse config check' tells wh
 }
 
 func policyLintCommand(file *string) *cobra.Command {
-	return &cobra.Command{
+	var at config.Moment
+	cmd := &cobra.Command{
 		Use:   "lint",
 		Short: "Tell which rules are likely not what was meant",
 		Long: `Lint prints rules that never decide because of those before them, that let everybody do more than pull, that deny
-where nothing is allowed anyway, and expressions that look as if they were searched for. It exits with 1 when it finds
-any. What it says is certain; what depends on who asks, it leaves out.`,
+where nothing is allowed anyway, that have ceased to hold or do not hold yet; expressions that look as if they were
+searched for, or have one outcome whatever is asked; and sets that no rule uses. It exits with 1 when it finds any. What
+it says is certain; what depends on who asks, it leaves out.`,
 		Example: "  customhouse policy lint -c customhouse.yml",
 		Args:    takes(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, p, err := loadPolicy(*file)
+			c, p, err := loadPolicy(*file)
 			if err != nil {
 				return err
 			}
-			findings := p.Lint()
+			if at.IsZero() {
+				at.Time = time.Now()
+			}
+			findings, err := lint(c, p, at.Time)
+			if err != nil {
+				return err
+			}
 			for _, f := range findings {
 				if _, err := fmt.Fprintln(cmd.OutOrStdout(), f); err != nil {
 					return err
@@ -54,6 +64,28 @@ any. What it says is certain; what depends on who asks, it leaves out.`,
 			return err
 		},
 	}
+	cmd.Flags().TextVar(&at, "time", config.Moment{}, "`TIME` at which rules hold or not, as 2026-12-31 or 2026-12-31T18:00:00Z; without it now")
+	return cmd
+}
+
+// lint returns what is odd about p, the rules of c. Sets that the shadow of c uses are in use.
+func lint(c *config.Config, p *policy.Policy, now time.Time) ([]policy.Finding, error) {
+	findings := p.Lint(now)
+	if c.Shadowed == nil {
+		return findings, nil
+	}
+	shadow, err := c.Shadowed.Compile(c.Shadowed.Rules)
+	if err != nil {
+		return nil, err
+	}
+	unused := map[string]bool{}
+	for _, f := range shadow.Lint(now) {
+		unused[f.Set] = true
+	}
+	return slices.DeleteFunc(findings, func(f policy.Finding) bool {
+		_, own := c.Shadowed.Sets[f.Set]
+		return f.Rule < 0 && own && !unused[f.Set]
+	}), nil
 }
 
 // loadPolicy reads the rules in file, or those that hold without one.

@@ -15,10 +15,12 @@ func policyCheckCommand(file *string) *cobra.Command {
 		Short: "Tell all that is wrong with rules",
 		Long: `Check reads rules as serve does and prints everything that is wrong with them, each fault with its file, line,
 column and key: keys that there are not, patterns, addresses, expressions in CEL. A FILE is a configuration, with all that
-it includes, or a file of rules alone; without one it is that of -c. Other files that a configuration names, such as
+it includes, or a file of rules alone; without one it is that of -c, and beside one, the sets of -c may be referred to and
+its dialect holds. Other files that a configuration names, such as
 certificates, need not be there.`,
 		Example: `  customhouse policy check -c customhouse.yml
-  customhouse policy check rules.d/*.yml`,
+  customhouse policy check rules.d/*.yml
+  customhouse policy check -c customhouse.yml rules.d/team.yml`,
 		ValidArgsFunction: completeYAML,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -27,10 +29,17 @@ certificates, need not be there.`,
 				}
 				args = []string{*file}
 			}
+			whole := config.Default()
+			if *file != "" {
+				var err error
+				if whole, err = config.LoadRules(*file); err != nil {
+					return withHint(err, "`customhouse config example` prints every key with its meaning")
+				}
+			}
 			var errs []error
 			rules := 0
 			for _, name := range args {
-				c, err := config.LoadRules(name)
+				c, err := config.LoadPart(name, whole)
 				if err != nil {
 					errs = append(errs, err)
 					continue
