@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"customhouse"
+
+	"github.com/spf13/cobra"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/credentials"
+)
+
+// longestAnswer is how many bytes of an answer are read.
+const longestAnswer = 1 << 20
+
+// farRegistry is a running registry that a command asks by its API.
+type farRegistry struct {
+	username  string // "" for what docker login has left
+	stdin     bool
+	ca        string
+	insecure  bool
+	plainHTTP bool
+
+	host       string
+	scheme     string
+	credential auth.Credential
+	client     *http.Client
+}
+
+// open gets ready to ask host.
+func (f *farRegistry) open(cmd *cobra.Command, host string) error {
+	if u, err := url.Parse("https://" + host); err != nil || u.Host != host || u.Hostname() == "" {
+		return withHint(fmt.Errorf("%q is no server", host), "want HOST or HOST:PORT")
+	}
+	f.host, f.scheme = host, "https"
+	if f.plainHTTP {
+		f.scheme = "http"
+	}
+	trust := &tls.Config{InsecureSkipVerify: f.insecure}
+	if f.ca != "" {
+		pem, err := os.ReadFile(f.ca)
+		if err != nil {
+			return fmt.Errorf("--ca: %w", err)
+		}
+		trust.RootCAs = x509.NewCertPool()
+		if !trust.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("--ca: %s: no certificate in it", f.ca)
+		}
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = trust
+	f.client = &http.Client{Transport: transport, Timeout: 30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }} // the password is for this host
+	return f.login(cmd)
+}
+
+func (f *farRegistry) login(cmd *cobra.Command) error {
+	if f.username != "" {
+		password, err := await(cmd.Context(), func() (customhouse.Secret, error) { return readPassword(cmd.InOrStdin()) })
+		f.credential = auth.Credential{Username: f.username, Password: string(password)}
+		return err
+	}
+	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
+	if err != nil {
+		return fmt.Errorf("docker's configuration: %w", err)
+	}
+	if f.credential, err = credentials.Credential(store)(cmd.Context(), f.host); err != nil {
+		return fmt.Errorf("docker's credentials for %s: %w", f.host, err)
+	}
+	if f.credential.Password == "" && f.credential.RefreshToken != "" {
+		return withHint(fmt.Errorf("docker's credentials for %s are a refresh token, which this command does not use up", f.host),
+			"give a password with --username NAME --password-stdin")
+	}
+	return nil
+}
+
+func (f *farRegistry) whoami(ctx context.Context) (me self, err error) {
+	if err = f.get(ctx, "/api/whoami", nil, &me.Raw); err == nil {
+		err = json.Unmarshal(me.Raw, &me)
+	}
+	return me, err
+}
+
+// mayDo asks what the caller may do in a repository, one action at a time.
+func (f *farRegistry) mayDo(ctx context.Context, repo, tag string) ([]mayDo, error) {
+	var all []mayDo
+	for _, action := range whoamiActions {
+		q := url.Values{"repo": {repo}, "action": {string(action)}}
+		if tag != "" {
+			q.Set("tag", tag)
+		}
+		var m mayDo
+		if err := f.get(ctx, "/api/explain", q, &m); err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// get reads the answer to a question into v. A registry on this machine that turns out to be without TLS is asked without.
+func (f *farRegistry) get(ctx context.Context, path string, query url.Values, v any) error {
+	resp, err := f.send(ctx, path, query)
+	if f.scheme == "https" && errors.Is(err, http.ErrSchemeMismatch) {
+		if !loopback(f.host) || f.ca != "" || f.insecure {
+			return withHint(fmt.Errorf("%s speaks HTTP without TLS", f.host), "--plain-http sends it the password all the same")
+		}
+		f.scheme = "http"
+		resp, err = f.send(ctx, path, query)
+	}
+	if err != nil {
+		if failed := (*url.Error)(nil); errors.As(err, &failed) {
+			err = failed.Err // without the address that was asked
+		}
+		return fmt.Errorf("ask %s: %w", f.host, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, longestAnswer))
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", f.host, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return f.refused(resp, body)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return withHint(fmt.Errorf("%s answers something else than this API", f.host), "is it a customhouse?")
+	}
+	return nil
+}
+
+func (f *farRegistry) send(ctx context.Context, path string, query url.Values) (*http.Response, error) {
+	u := url.URL{Scheme: f.scheme, Host: f.host, Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	switch c := f.credential; {
+	case c.AccessToken != "":
+		req.Header.Set("Authorization", "Bearer "+c.AccessToken)
+	case c.Username != "":
+		req.SetBasicAuth(c.Username, c.Password)
+	}
+	return f.client.Do(req)
+}
+
+// refused is the error of an answer other than 200.
+func (f *farRegistry) refused(resp *http.Response, body []byte) error {
+	said := resp.Status
+	var envelope struct {
+		Errors []struct {
+			Message string `json:"message"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(body, &envelope) == nil && len(envelope.Errors) > 0 && envelope.Errors[0].Message != "" {
+		said = printable(envelope.Errors[0].Message)
+	}
+	err := fmt.Errorf("%s: %s", f.host, said)
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		return withHint(err, fmt.Sprintf("log in with `docker login %s`, or give --username NAME --password-stdin", f.host))
+	case http.StatusNotFound:
+		return withHint(err, "is it a customhouse?")
+	}
+	return err
+}
+
+// loopback tells whether host[:port] is on this machine.
+func loopback(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return name == "localhost" || err == nil && addr.IsLoopback()
+}
