@@ -16,6 +16,7 @@ type caller struct {
 	identity customhouse.Identity
 	client   netip.Addr
 	service  string        // that is asked for
+	time     time.Time     // that is asked about; zero is now
 	paper    *token.Claims // nil without a token: the policy is the only limit
 	trust    *Trust        // the other issuer of that token; nil if it is ours
 }

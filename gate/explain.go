@@ -1,9 +1,12 @@
 package gate
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"customhouse"
 	"customhouse/policy"
@@ -14,6 +17,17 @@ type Question struct {
 	Type, Name string
 	Action     customhouse.Action
 	Target     Target // what is known of it
+}
+
+// Asker is somebody whom a Question is about, with what is not so but supposed.
+type Asker struct {
+	Account string              // "" is anonymous
+	Method  string              // of login; "" is that of whoever vouches for the account
+	Labels  map[string][]string // beside those that the account has
+	Claims  map[string]any      // in place of those of the same name that the account has
+	Client  netip.Addr
+	Service string    // "" is that of the gate
+	Time    time.Time // zero is now
 }
 
 // Explanation is the answer to a Question. Its JSON form is what they get who ask for one.
@@ -57,14 +71,14 @@ func (g *Grant) Explain(ctx context.Context, q Question) (Explanation, error) {
 	return x, nil
 }
 
-// ExplainFor tells whether somebody may do something, and why. Labels are added to those that the account has, as far as
-// whoever vouches for it can be asked. The error is a *Refusal where it cannot be told.
-func (g *Gate) ExplainFor(ctx context.Context, account string, labels map[string][]string, client netip.Addr, q Question) (Explanation, error) {
-	x := Explanation{Account: account, Action: q.Action, Type: q.Type, Name: q.Name, Answer: policy.Allow, Reason: "authorization is off"}
+// ExplainFor tells whether somebody may do something, and why. What the account has is told by whoever vouches for it, as far
+// as they can be asked. The error is a *Refusal where it cannot be told.
+func (g *Gate) ExplainFor(ctx context.Context, who Asker, q Question) (Explanation, error) {
+	x := Explanation{Account: who.Account, Action: q.Action, Type: q.Type, Name: q.Name, Answer: policy.Allow, Reason: "authorization is off"}
 	if g.off {
 		return x, nil
 	}
-	c, err := g.callerNamed(ctx, account, labels, client)
+	c, err := g.supposed(ctx, who)
 	var d policy.Decision
 	if err == nil {
 		d, err = g.decideOne(ctx, &c, q)
@@ -90,21 +104,31 @@ func (g *Gate) ExplainFor(ctx context.Context, account string, labels map[string
 // mostSays is how many rules an explanation quotes.
 const mostSays = 100
 
-// callerNamed is an account as a caller, with the labels that whoever vouches for it tells today.
-func (g *Gate) callerNamed(ctx context.Context, account string, labels map[string][]string, client netip.Addr) (caller, error) {
-	c := caller{identity: customhouse.Identity{Account: account}, client: client, service: g.authority.Service()}
-	if account == "" {
+// supposed is who as a caller, with what whoever vouches for the account tells today.
+func (g *Gate) supposed(ctx context.Context, who Asker) (caller, error) {
+	c := caller{identity: customhouse.Identity{Account: who.Account}, client: who.Client, service: cmp.Or(who.Service, g.authority.Service()), time: who.Time}
+	if who.Account == "" {
 		c.identity = g.anonymous
-	} else if method, err := g.chain.Owner(ctx, account, ""); err != nil {
+	} else if method, err := g.chain.Owner(ctx, who.Account, ""); err != nil {
 		return c, err
 	} else if method != "" {
-		if c.identity, err = g.chain.Lookup(ctx, method, account); err != nil {
+		if c.identity, err = g.chain.Lookup(ctx, method, who.Account); err != nil {
 			return c, err
 		}
 	}
-	if len(labels) > 0 {
+	c.identity.Method = cmp.Or(who.Method, c.identity.Method)
+	if len(who.Claims) > 0 {
+		all := maps.Clone(who.Claims)
+		for name, value := range c.identity.Claims {
+			if _, ok := all[name]; !ok {
+				all[name] = value
+			}
+		}
+		c.identity.Claims = all
+	}
+	if len(who.Labels) > 0 {
 		all := map[string][]string{}
-		for _, some := range []map[string][]string{c.identity.Labels, labels} {
+		for _, some := range []map[string][]string{c.identity.Labels, who.Labels} {
 			for key, values := range some {
 				all[key] = slices.Concat(all[key], values)
 			}

@@ -278,8 +278,12 @@ func (g *Gate) query(c *caller, typ, name string, target *Target) policy.Query {
 	if c.identity.Scopes != nil { // which may be for some tags
 		facts |= policy.FactTag
 	}
+	at := c.time
+	if at.IsZero() {
+		at = g.now()
+	}
 	return policy.Query{
-		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: relevant(target, facts), Time: g.now(),
+		Identity: c.identity, Client: c.client, Service: c.service, Type: typ, Name: name, Target: relevant(target, facts), Time: at,
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"customhouse"
 	"customhouse/gate"
@@ -13,13 +15,14 @@ import (
 )
 
 var (
-	explainParams = []string{"repo", "type", "name", "action", "tag", "digest", "mediaType", "artifactType", "account", "ip", "trace"}
+	explainParams = []string{"repo", "type", "name", "action", "tag", "digest", "mediaType", "artifactType", "account", "ip", "trace", "method", "service", "time"}
 	accessParams  = []string{"repo", "type", "name", "action", "tag", "digest", "mediaType", "artifactType", "account", "last", "n"}
 )
 
 // explainsOthers tells whether more is asked for than what somebody may know of themselves.
 func explainsOthers(q apiRequest, who customhouse.Identity) bool {
-	return q.query.Has("account") && q.query.Get("account") != who.Account || q.query.Has("label") || q.query.Has("ip") || q.query.Get("trace") == "true"
+	supposes := slices.ContainsFunc([]string{"label", "claim", "ip", "method", "service", "time"}, q.query.Has)
+	return supposes || q.query.Has("account") && q.query.Get("account") != who.Account || q.query.Get("trace") == "true"
 }
 
 // explain answers whether somebody may do something: for themselves as much as they would be told if they tried, for
@@ -39,29 +42,69 @@ func explain(st *state, w *response, r *http.Request, q apiAdmitted) error {
 		}
 		return writeAPI(w, http.StatusOK, x)
 	}
-	labels := map[string][]string{}
-	for _, pair := range q.query["label"] {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok || key == "" || value == "" {
-			return customhouse.Errorf(customhouse.BadRequest, "parameter label: want KEY=VALUE")
-		}
-		labels[key] = append(labels[key], value)
+	who, err := q.asker()
+	if err != nil {
+		return err
 	}
-	client := q.cred.Client
-	if q.query.Has("ip") {
-		if client, err = netip.ParseAddr(q.query.Get("ip")); err != nil {
-			return customhouse.Errorf(customhouse.BadRequest, "parameter ip: want an address")
-		}
-	}
-	account := q.grant.Identity.Account
-	if q.query.Has("account") {
-		account = q.query.Get("account")
-	}
-	x, err := st.Gate.ExplainFor(r.Context(), account, labels, client, question)
+	x, err := st.Gate.ExplainFor(r.Context(), who, question)
 	if err != nil {
 		return err
 	}
 	return writeAPI(w, http.StatusOK, x)
+}
+
+// asker reads whom a question is about: whoever asks, as far as nothing else is named.
+func (q *apiAdmitted) asker() (who gate.Asker, err error) {
+	who = gate.Asker{
+		Account: q.grant.Identity.Account, Client: q.cred.Client, Method: q.query.Get("method"), Service: q.query.Get("service"),
+	}
+	if q.query.Has("account") {
+		who.Account = q.query.Get("account")
+	}
+	if who.Labels, err = q.pairs("label"); err != nil {
+		return who, err
+	}
+	claims, err := q.pairs("claim")
+	if err != nil {
+		return who, err
+	}
+	who.Claims = map[string]any{}
+	for name, values := range claims {
+		if who.Claims[name] = values[0]; len(values) > 1 {
+			list := make([]any, len(values))
+			for i, v := range values {
+				list[i] = v
+			}
+			who.Claims[name] = list
+		}
+	}
+	if q.query.Has("ip") {
+		if who.Client, err = netip.ParseAddr(q.query.Get("ip")); err != nil {
+			return who, customhouse.Errorf(customhouse.BadRequest, "parameter ip: want an address")
+		}
+	}
+	if text := q.query.Get("time"); q.query.Has("time") {
+		if who.Time, err = time.Parse(time.RFC3339, text); err != nil {
+			who.Time, err = time.Parse(time.DateOnly, text)
+		}
+		if err != nil || who.Time.IsZero() {
+			return who, customhouse.Errorf(customhouse.BadRequest, "parameter time: want 2026-12-31, or 2026-12-31T18:00:00Z")
+		}
+	}
+	return who, nil
+}
+
+// pairs reads a parameter that is KEY=VALUE each time that it is there.
+func (q *apiRequest) pairs(param string) (map[string][]string, error) {
+	pairs := map[string][]string{}
+	for _, pair := range q.query[param] {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" || value == "" {
+			return nil, customhouse.Errorf(customhouse.BadRequest, "parameter %s: want KEY=VALUE", param)
+		}
+		pairs[key] = append(pairs[key], value)
+	}
+	return pairs, nil
 }
 
 // policyQuestion reads what is asked about. What of a target is not named is not known; an empty one is none.
@@ -170,7 +213,7 @@ func (st *state) whoMay(r *http.Request, question gate.Question, last string, n 
 			return holders, next, nil
 		}
 		seen, next = seen+1, name
-		x, err := st.Gate.ExplainFor(r.Context(), name, nil, netip.Addr{}, question)
+		x, err := st.Gate.ExplainFor(r.Context(), gate.Asker{Account: name}, question)
 		if err != nil {
 			return nil, "", err
 		}
@@ -192,7 +235,7 @@ func (st *state) mayWhat(r *http.Request, account string, question gate.Question
 	}
 	for _, name := range names {
 		question.Type, question.Name = customhouse.TypeRepository, name
-		x, err := st.Gate.ExplainFor(r.Context(), account, nil, netip.Addr{}, question)
+		x, err := st.Gate.ExplainFor(r.Context(), gate.Asker{Account: account}, question)
 		if err != nil {
 			return nil, "", err
 		}

@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"customhouse"
+	"customhouse/policy"
 )
 
 // explained is what GET /api/explain answers.
@@ -44,7 +47,7 @@ func TestAPIExplain(t *testing.T) {
 	if x := ask("", "repo=pub/app"); x.Answer != "allow" {
 		t.Errorf("anonymous is told %+v of what is public", x)
 	}
-	for _, query := range []string{"account=bob", "label=a=b", "ip=192.0.2.1", "trace=true", "account="} {
+	for _, query := range []string{"account=bob", "label=a=b", "ip=192.0.2.1", "claim=a=b", "method=ldap", "service=x", "time=2026-01-01", "trace=true", "account="} {
 		h.as("alice").get("/api/explain?repo=a/app&"+query).want(http.StatusForbidden, "DENIED")
 		if query != "account=" { // which is who is asking
 			h.as("").get("/api/explain?repo=a/app&"+query).want(http.StatusUnauthorized, "UNAUTHORIZED")
@@ -53,8 +56,35 @@ func TestAPIExplain(t *testing.T) {
 	if x := ask("admin", "repo=a/app&account=alice&action=push"); x.Answer != "deny" || x.Reason == "" || len(x.Rules) == 0 {
 		t.Errorf("an admin is told of others %+v", x)
 	}
-	for _, bad := range []string{"", "repo=A", "repo=a/app&action=pull,push", "repo=a/app&tag=%20", "repo=a/app&digest=x", "repo=a&type=registry", "repo=a&what=x", "repo=a/app&ip=x&account=b"} {
+	for _, bad := range []string{"", "repo=A", "repo=a/app&action=pull,push", "repo=a/app&tag=%20", "repo=a/app&digest=x", "repo=a&type=registry", "repo=a&what=x", "repo=a/app&ip=x&account=b", "repo=a/app&time=x", "repo=a/app&time=", "repo=a/app&claim=x", "repo=a/app&method=a&method=b"} {
 		h.as("admin").get("/api/explain?"+bad).want(http.StatusBadRequest, "")
+	}
+}
+
+// An admin supposes who is asking, and when: the answer is that of a request by them, and no other request is told it.
+func TestAPIExplainSupposes(t *testing.T) {
+	rules := []policy.Rule{
+		allow("admin", "**", "*"),
+		{Match: policy.Match{Claims: map[string]policy.Values{"ref": {"main"}, "groups": {"ops"}}, Method: policy.Values{"workload"}, Service: policy.Values{"next"}}, From: "2040-01-01", Expires: "2040-12-31", Actions: []customhouse.Action{"pull"}},
+	}
+	h := open(t, setup{rules: rules})
+	const all = "&claim=ref=main&claim=groups=dev&claim=groups=ops&method=workload&service=next&time=2040-06-01T12:00:00Z"
+	for query, want := range map[string]string{
+		all: "allow", "": "deny",
+		strings.Replace(all, "ref=main", "ref=fix", 1):                "deny",
+		strings.Replace(all, "&claim=groups=ops", "", 1):              "deny",
+		strings.Replace(all, "workload", "ldap", 1):                   "deny",
+		strings.Replace(all, "service=next", "service=old", 1):        "deny",
+		strings.Replace(all, "2040-06-01T12:00:00Z", "2041-01-01", 1): "deny",
+		strings.Replace(all, "2040-06-01T12:00:00Z", "2040-12-31", 1): "allow",
+	} {
+		for range 2 { // the second may be remembered
+			var x explained
+			h.as("admin").get("/api/explain?repo=b/app&account=bob"+query).want(http.StatusOK, "").into(&x)
+			if x.Answer != want {
+				t.Errorf("%q = %+v, want %s", query, x, want)
+			}
+		}
 	}
 }
 
