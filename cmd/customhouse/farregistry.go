@@ -40,6 +40,20 @@ type farRegistry struct {
 	client     *http.Client
 }
 
+func (f *farRegistry) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVarP(&f.username, "username", "u", "", "`NAME` of the account, in place of docker's credentials")
+	flags.BoolVar(&f.stdin, "password-stdin", false, "read the password from standard input")
+	flags.StringVar(&f.ca, "ca", "", "`FILE` with the certificates to trust, in place of the system's")
+	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate: whoever is on the way can read the password")
+	flags.BoolVar(&f.plainHTTP, "plain-http", false, "speak HTTP without TLS: whoever is on the way can read the password")
+	cmd.MarkFlagsRequiredTogether("username", "password-stdin")
+	cmd.MarkFlagsMutuallyExclusive("plain-http", "ca")
+	cmd.MarkFlagsMutuallyExclusive("plain-http", "insecure")
+	cmd.MarkFlagsMutuallyExclusive("ca", "insecure")
+	cmd.MarkFlagFilename("ca", "pem", "crt")
+}
+
 // open gets ready to ask host.
 func (f *farRegistry) open(cmd *cobra.Command, host string) error {
 	if u, err := url.Parse("https://" + host); err != nil || u.Host != host || u.Hostname() == "" {

@@ -68,7 +68,7 @@ Start one on this machine and log in with the command it prints:
 			understood = true
 			return nil
 		},
-	}, serveCommand(), adoptCommand(), exportCommand(), importCommand(), authCommand(), registryCommand(), configCommand(), policyCommand(), userCommand(), robotCommand(), tokenCommand(), auditCommand(), whoamiCommand(), keysCommand(), eventsCommand(), mirrorCommand(), hashCommand(), versionCommand())
+	}, serveCommand(), adoptCommand(), exportCommand(), importCommand(), authCommand(), registryCommand(), configCommand(), policyCommand(), userCommand(), robotCommand(), tokenCommand(), auditCommand(), whoamiCommand(), accessCommand(), keysCommand(), eventsCommand(), mirrorCommand(), hashCommand(), versionCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetArgs(args)
 

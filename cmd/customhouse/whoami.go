@@ -13,7 +13,6 @@ import (
 	"customhouse"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // whoamiActions are the actions that whoami asks about, in the order in which it tells of them.
@@ -97,24 +96,11 @@ With --repo it also tells what the rules let one do there. The answer is maybe w
 			})
 		},
 	}
-	far.addFlags(cmd.Flags())
-	cmd.MarkFlagsRequiredTogether("username", "password-stdin")
-	cmd.MarkFlagsMutuallyExclusive("plain-http", "ca")
-	cmd.MarkFlagsMutuallyExclusive("plain-http", "insecure")
-	cmd.MarkFlagsMutuallyExclusive("ca", "insecure")
-	cmd.MarkFlagFilename("ca", "pem", "crt")
+	far.addFlags(cmd)
 	cmd.Flags().StringVar(&repo, "repo", "", "`NAME` of a repository: tell what one may do there")
 	cmd.Flags().StringVar(&tag, "tag", "", "`TAG` in the repository")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
 	return cmd
-}
-
-func (f *farRegistry) addFlags(flags *pflag.FlagSet) {
-	flags.StringVarP(&f.username, "username", "u", "", "`NAME` of the account, in place of docker's credentials")
-	flags.BoolVar(&f.stdin, "password-stdin", false, "read the password from standard input")
-	flags.StringVar(&f.ca, "ca", "", "`FILE` with the certificates to trust, in place of the system's")
-	flags.BoolVar(&f.insecure, "insecure", false, "take any certificate: whoever is on the way can read the password")
-	flags.BoolVar(&f.plainHTTP, "plain-http", false, "speak HTTP without TLS: whoever is on the way can read the password")
 }
 
 func (s *self) print(out io.Writer) error {

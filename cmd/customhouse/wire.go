@@ -372,6 +372,13 @@ func (p parts) accountNames(c *config.Config) func(context.Context) ([]string, e
 			for _, a := range kept {
 				names = append(names, a.Name)
 			}
+			robots, err := p.index.Robots(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range robots {
+				names = append(names, r.Name)
+			}
 			seen, err := p.index.SignIns(ctx)
 			if err != nil {
 				return nil, err
