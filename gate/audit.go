@@ -72,6 +72,17 @@ type Pending struct {
 	entry *customhouse.AuditEntry
 }
 
+// Tag notes which tags a push is for, on which the gate had not to look. p may be nil.
+func (p *Pending) Tag(tags ...customhouse.Tag) {
+	if p == nil || len(tags) == 0 {
+		return
+	}
+	p.entry.Tag = tags[0].String()
+	for _, more := range tags[1:] {
+		p.entry.Detail = strings.TrimPrefix(p.entry.Detail+"; and tag "+more.String(), "; ")
+	}
+}
+
 // Settle keeps the entry, with what content the request was about and what was answered. An err that is a *Refusal makes
 // it one of a request that was refused after all. It is called once, before the client sees the answer.
 func (p *Pending) Settle(ctx context.Context, digest, mediaType string, status int, err error) {

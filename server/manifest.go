@@ -82,10 +82,7 @@ func (a accepts) takes(mediaType string) bool {
 }
 
 func putManifest(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
-	tags := q.request.tags
-	if !q.ref.Tag.IsZero() {
-		tags = []customhouse.Tag{q.ref.Tag}
-	}
+	tags := q.pushed()
 	if err := q.mayPush(r.Context(), tags); err != nil {
 		return err
 	}

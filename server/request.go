@@ -242,6 +242,14 @@ func optional[T any](values url.Values, key string, parse func(string) (T, error
 	return zero, nil
 }
 
+// pushed returns the tags that a push of a manifest is for.
+func (q *request) pushed() []customhouse.Tag {
+	if !q.ref.Tag.IsZero() {
+		return []customhouse.Tag{q.ref.Tag}
+	}
+	return q.tags
+}
+
 // credential reads what the client presents. Authorization is never read from anywhere but its header.
 func (st *state) credential(r *http.Request) (c customhouse.Credential, err error) {
 	if c.Client, err = st.Proxies.client(r); err != nil {

@@ -243,7 +243,9 @@ func (st *state) distribution(w *response, r *http.Request) error {
 		return err
 	}
 	w.decision(grant.ID, grant.Identity, grant.Rule, grant.Reason)
-	w.pending = grant.Pending
+	if w.pending = grant.Pending; q.op == opPutManifest {
+		w.pending.Tag(q.pushed()...)
+	}
 	w.Header()["Vary"] = vary
 	if st.ReadOnly && routes[q.op].writes {
 		return errMethod{customhouse.Errorf(customhouse.Unsupported, "this registry is read-only at present"), []string{"GET", "HEAD"}}
