@@ -113,20 +113,37 @@ func (m *register) load(ctx context.Context, account string) (*machine, error) {
 	return k, nil
 }
 
+// loadFor is load for a login. What is remembered is not believed where it does not know the secret, which may be new.
+func (m *register) loadFor(ctx context.Context, cred customhouse.Credential) (*machine, error) {
+	k, err := m.load(ctx, cred.Account)
+	if err != nil || k.credentialOf(cred.Secret) != nil || !isSecret(m.prefix, cred.Secret) {
+		return k, err
+	}
+	m.Forget(cred.Account)
+	return m.load(ctx, cred.Account)
+}
+
+// credentialOf returns the credential whose secret it is, nil if there is none.
+func (k *machine) credentialOf(secret customhouse.Secret) *customhouse.MachineCredential {
+	sum := sha256.Sum256([]byte(secret))
+	for i := range k.credentials {
+		if c := &k.credentials[i]; subtle.ConstantTimeCompare(c.Hash[:], sum[:]) == 1 {
+			return c
+		}
+	}
+	return nil
+}
+
 // match returns the credential whose secret cred holds. The errors are ErrWrongPassword and those of refuse.
 func (m *register) match(ctx context.Context, k *machine, cred customhouse.Credential) (*customhouse.MachineCredential, error) {
-	sum := sha256.Sum256([]byte(cred.Secret))
-	for i := range k.credentials {
-		c := &k.credentials[i]
-		if subtle.ConstantTimeCompare(c.Hash[:], sum[:]) != 1 {
-			continue
-		}
-		if !c.Good(m.o.Now()) {
-			return nil, m.refuse(ctx, cred, "credential "+c.ID+" has expired")
-		}
-		return c, nil
+	c := k.credentialOf(cred.Secret)
+	switch {
+	case c == nil:
+		return nil, m.refuse(ctx, cred, "no such credential")
+	case !c.Good(m.o.Now()):
+		return nil, m.refuse(ctx, cred, "credential "+c.ID+" has expired")
 	}
-	return nil, m.refuse(ctx, cred, "no such credential")
+	return c, nil
 }
 
 // refuse returns an ErrWrongPassword with the reason, which is for the log, after as long as any refusal takes.

@@ -39,7 +39,7 @@ func (p *PersonalTokens) Authenticate(ctx context.Context, cred customhouse.Cred
 	if !isSecret(p.prefix, cred.Secret) {
 		return customhouse.Identity{}, p.refuse(ctx, cred, "the checksum of the token is wrong")
 	}
-	k, err := p.load(ctx, cred.Account)
+	k, err := p.loadFor(ctx, cred)
 	if err != nil {
 		return customhouse.Identity{}, err
 	}

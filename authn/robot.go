@@ -34,7 +34,7 @@ func (r *Robots) Authenticate(ctx context.Context, cred customhouse.Credential) 
 	if ours && !isSecret(r.prefix, cred.Secret) {
 		return customhouse.Identity{}, r.refuse(ctx, cred, "the checksum is wrong")
 	}
-	k, err := r.load(ctx, cred.Account)
+	k, err := r.loadFor(ctx, cred)
 	switch {
 	case err != nil:
 		return customhouse.Identity{}, err
