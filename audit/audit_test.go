@@ -279,9 +279,6 @@ func TestRotation(t *testing.T) {
 
 // While nothing can be written, requests go on and what matters is kept, unless nothing may be done that is not.
 func TestDiskFails(t *testing.T) {
-	if _, err := os.Stat("/dev/full"); err != nil {
-		t.Skip(err)
-	}
 	full := func() *audit.File { return openFile(t, "/dev/full", audit.Rotation{}) }
 	l := openLog(t, audit.Options{File: full()}, all)
 	for i := range 100_000 {

@@ -192,7 +192,7 @@ func FuzzRange(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string, size int64) {
 		if size < 0 {
-			t.Skip()
+			return
 		}
 		start, length, ok, err := server.ParseRange(s, size)
 		if err == nil && ok && (start < 0 || length <= 0 || start > size-length) {
