@@ -72,6 +72,7 @@ var apiRoutes = append([]apiRoute{
 	{method: "GET", path: "whoami", reach: forAll, serve: whoami},
 	{method: "GET", path: "explain", reach: forAll, office: officePolicy, others: explainsOthers, params: explainParams, many: []string{"label", "claim"}, serve: explain},
 	{method: "GET", path: "access", reach: forAdmins, office: officePolicy, params: accessParams, serve: access},
+	{method: "GET", path: "repositories", reach: forAll, params: []string{"search", "n", "last"}, serve: search},
 	{method: "GET", path: "audit", reach: forAdmins, office: officeAudit, params: auditParams, serve: auditLog},
 }, machineRoutes...)
 

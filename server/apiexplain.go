@@ -227,7 +227,7 @@ func (st *state) whoMay(r *http.Request, question gate.Question, last string, n 
 // mayWhat returns with which of up to n repositories after last an account may do something.
 func (st *state) mayWhat(r *http.Request, account string, question gate.Question, last string, n int) (holders []holder, next string, err error) {
 	if st.Registry == nil {
-		return nil, "", customhouse.Errorf(customhouse.NotFound, "there are no repositories here")
+		return nil, "", noRepositories()
 	}
 	names, more, err := st.Registry.Repositories(r.Context(), last, n, registry.Visible{})
 	if err != nil {

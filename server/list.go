@@ -3,12 +3,15 @@ package server
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"customhouse"
+	"customhouse/gate"
 	"customhouse/registry"
 )
 
@@ -21,23 +24,8 @@ const (
 
 func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	n := q.page.size(usualCatalog, st.Lists.Catalog)
-	all, err := q.grant.SeesAll(r.Context())
+	names, more, err := st.repositories(r.Context(), &q.grant, q.page.last, n, "")
 	if err != nil {
-		return err
-	}
-	var outage error // of whoever tells what is visible: then nothing more is
-	visible := registry.Visible{Ranges: q.grant.Ranges(), Ask: func(repo customhouse.Repo) bool {
-		var sees bool
-		if outage == nil {
-			sees, outage = q.grant.Sees(r.Context(), repo)
-		}
-		return sees
-	}}
-	if all {
-		visible = registry.Visible{}
-	}
-	names, more, err := st.Registry.Repositories(r.Context(), q.page.last, n, visible)
-	if err := cmp.Or(outage, err); err != nil {
 		return err
 	}
 	if more && n > 0 {
@@ -47,6 +35,34 @@ func catalog(st *state, w http.ResponseWriter, r *http.Request, q admitted) erro
 	body = appendNames(append(body, `{"repositories":`...), names)
 	writeList(w, "application/json", append(body, '}'))
 	return nil
+}
+
+// repositories returns, in byte order, up to n repositories after the given one that the caller may know of and whose names
+// contain text, and tells whether there are more.
+func (st *state) repositories(ctx context.Context, grant *gate.Grant, after string, n int, text string) (names []string, more bool, err error) {
+	all, err := grant.SeesAll(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	v := registry.Visible{}
+	if !all {
+		v.Ranges = grant.Ranges()
+	}
+	for i := range v.Ranges {
+		v.Ranges[i].Sure = v.Ranges[i].Sure && text == ""
+	}
+	var outage error // of whoever tells what is visible: then nothing more is
+	if !all || text != "" {
+		v.Ask = func(repo customhouse.Repo) bool {
+			sees := outage == nil && strings.Contains(repo.String(), text)
+			if sees && !all {
+				sees, outage = grant.Sees(ctx, repo)
+			}
+			return sees
+		}
+	}
+	names, more, err = st.Registry.Repositories(ctx, after, n, v)
+	return names, more, cmp.Or(outage, err)
 }
 
 func tags(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {

@@ -52,6 +52,7 @@ var endpoints = []endpoint{
 	{"/debug/pprof/", ""},
 	{"/api/", ""},
 	{"/api/whoami", ""},
+	{"/api/repositories", "?search=app"},
 	{"/api/audit", "?n=1"},
 	{"/api/explain", "?repo=a/app"},
 	{"/api/access", "?repo=a/app"},
