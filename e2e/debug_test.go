@@ -53,6 +53,9 @@ health: {files: [{file: `+stop+`, interval: 10ms}]}
 	if _, body := get(http.DefaultClient, "http://"+debug+"/metrics"); !strings.Contains(body, `registry_http_requests_total{code="401",handler="base",method="GET"} 1`) {
 		t.Errorf("metrics lack the request:\n%s", body)
 	}
+	if _, body := get(http.DefaultClient, "http://"+debug+"/metrics"); !strings.Contains(body, "\ncustomhouse_access_list_age_seconds 0\n") {
+		t.Errorf("metrics lack the age of access lists:\n%s", body)
+	}
 	ready := func(want int) {
 		t.Helper()
 		deadline := time.Now().Add(10 * time.Second)

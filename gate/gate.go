@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -83,6 +84,8 @@ type Options struct {
 
 	Audit      Auditor // is told of every decision, login and token; nil is silent
 	AuditFirst bool    // of a request that is let through before it is served, with less of what it is about
+
+	Excessive func() // is told of each decision that is no because there was too much to try; nil is silent
 
 	Log *slog.Logger     // told what is no answer to anybody; nil is silent
 	Now func() time.Time // nil is time.Now
@@ -156,7 +159,9 @@ type Gate struct {
 	papers *papers
 	logins *logins
 	pace   *pace
-	scopes *scopeSets
+
+	excessive func()
+	scopes    *scopeSets
 }
 
 // New returns a gate with these settings.
@@ -175,6 +180,9 @@ func New(o Options) (*Gate, error) {
 	}
 	if g.audit == nil {
 		g.audit = unaudited{}
+	}
+	if g.excessive = o.Excessive; g.excessive == nil {
+		g.excessive = func() {}
 	}
 	g.ids.begin()
 	if o.Off {
@@ -267,6 +275,11 @@ func (g *Gate) decide(ctx context.Context, c *caller, typ, name string, actions 
 	}
 	if err != nil {
 		return nil, err
+	}
+	for i := range decisions {
+		if d := &decisions[i]; !d.Allowed && strings.HasSuffix(d.Reason, policy.Excessive) {
+			g.excessive()
+		}
 	}
 	q.Target = *target
 	return g.narrow(&q, actions, decisions), nil

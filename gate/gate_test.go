@@ -492,3 +492,30 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestS59_ExcessiveDecisionsAreTold: what is denied because there was too much to try is told, and nothing else.
+func TestS59_ExcessiveDecisionsAreTold(t *testing.T) {
+	told := 0
+	h := newHouse(t, func(o *gate.Options) {
+		o.Excessive = func() { told++ }
+		o.Policy = excessive{}
+	})
+	_, err := h.Issue(t.Context(), gate.TokenRequest{Scopes: []string{"repository:a/app:pull,push"}})
+	must(t, err)
+	if told != 1 {
+		t.Errorf("told of %d decisions, want 1", told)
+	}
+}
+
+// excessive denies all, and pulls because there is too much to try.
+type excessive struct{}
+
+func (excessive) Authorize(_ context.Context, _ policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
+	decisions := make([]policy.Decision, len(actions))
+	for i, a := range actions {
+		if decisions[i].Reason = "no"; a == customhouse.Pull {
+			decisions[i].Reason = "rule 1: " + policy.Excessive
+		}
+	}
+	return decisions, nil
+}

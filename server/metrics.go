@@ -24,6 +24,8 @@ type Metrics struct {
 	decisions map[string]prometheus.Counter // by outcome
 	logins    *prometheus.CounterVec
 	tokens    prometheus.Counter
+	failures  *prometheus.CounterVec // by program
+	excessive prometheus.Counter
 
 	codes [600]string // statuses as text, so that counting does not allocate
 }
@@ -58,6 +60,12 @@ func NewMetrics(version string) *Metrics {
 	m.logins = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "customhouse_logins_total", Help: "Logins that a source of accounts was asked about, by method and outcome.",
 	}, []string{"method", "outcome"})
+	m.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "customhouse_program_failures_total", Help: "Questions that a program of yours did not answer, by the key of the program.",
+	}, []string{"program"})
+	m.excessive = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "customhouse_excessive_decisions_total", Help: "Decisions that were no because too many combinations of label values would have had to be tried.",
+	})
 	m.tokens = prometheus.NewCounter(prometheus.CounterOpts{Name: "customhouse_tokens_total", Help: "Tokens issued."})
 	m.decisions = map[string]prometheus.Counter{}
 	for _, outcome := range outcomes {
@@ -67,7 +75,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "customhouse_build_info", Help: "1, with the version of the program.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.inFlight, m.sent, seconds, build, decisions, m.logins, m.tokens,
+	m.registry.MustRegister(m.requests, m.inFlight, m.sent, seconds, build, decisions, m.logins, m.tokens, m.failures, m.excessive,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -93,6 +101,12 @@ func (m *Metrics) Decided(e *customhouse.AuditEntry) {
 		m.tokens.Inc()
 	}
 }
+
+// Excessive counts a decision that was no because there was too much to try.
+func (m *Metrics) Excessive() { m.excessive.Inc() }
+
+// ProgramFailed counts a question that a program did not answer.
+func (m *Metrics) ProgramFailed(program string) { m.failures.WithLabelValues(program).Inc() } // a name of ours
 
 var outcomes = map[bool]string{true: "allowed", false: "denied"}
 

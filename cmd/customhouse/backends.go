@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	"customhouse"
 	"customhouse/authn"
@@ -74,6 +75,19 @@ func (b *backends) holds(component any) bool {
 		}
 	}
 	return false
+}
+
+// oldestList returns how long ago the access list was read that was read longest ago, 0 without any.
+func (b *backends) oldestList() (oldest time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, one := range b.all {
+		if list, ok := one.component.(*authz.Stored); ok {
+			age, _ := list.Age()
+			oldest = max(oldest, age)
+		}
+	}
+	return oldest
 }
 
 // closer is a function that closes something.

@@ -114,6 +114,9 @@ func (h *house) measure() {
 	h.parts.metrics.Counter("customhouse_shadow_skipped_total", "Decisions that were not, because too many waited.", number(&shadowed.Skipped))
 	h.parts.metrics.Counter("customhouse_shadow_lost_total", "Decisions that allow what the shadow policy would not.", number(&shadowed.Lost))
 	h.parts.metrics.Counter("customhouse_shadow_gained_total", "Decisions that deny what the shadow policy would not.", number(&shadowed.Gained))
+	h.parts.metrics.Gauge("customhouse_access_list_age_seconds", "How long ago the access list of authorize.sql or authorize.mongo was read that decides, the oldest if there are two; 0 without one.", func() float64 {
+		return h.parts.backends.oldestList().Seconds()
+	})
 	h.parts.metrics.Gauge("customhouse_config_refused", "1 while the configuration that was read last is not taken and the one before serves.", func() float64 {
 		if h.refused.Load() {
 			return 1

@@ -10,6 +10,7 @@ import (
 	"customhouse/config"
 	"customhouse/policy"
 	"customhouse/program"
+	"customhouse/server"
 )
 
 // execProgram builds the program of a section exec, nil if there is none; likewise the three that follow.
@@ -83,7 +84,7 @@ func loginProgram[T any](name string, section func(*config.Config) T, build func
 		if asker == nil || err != nil {
 			return nil, err
 		}
-		return authn.NewProgram(name, loginAsker{asker}, authn.ProgramOptions{AllowSpace: name == "exec" && c.Auth.Exec.AllowSpace}), nil
+		return authn.NewProgram(name, loginAsker{counted{asker, name, p.metrics}}, authn.ProgramOptions{AllowSpace: name == "exec" && c.Auth.Exec.AllowSpace}), nil
 	}
 }
 
@@ -94,8 +95,24 @@ func accessProgram[T any](name string, section func(*config.Config) T, build fun
 		if asker == nil || err != nil {
 			return nil, err
 		}
-		return authz.NewProgram(name, accessAsker{asker}), nil
+		return authz.NewProgram(name, accessAsker{counted{asker, name, p.metrics}}), nil
 	}
+}
+
+// counted is a program whose failures are counted.
+type counted struct {
+	program.Asker
+	name    string
+	metrics *server.Metrics
+}
+
+// Ask implements program.Asker. That whoever asked has left is no failure.
+func (c counted) Ask(ctx context.Context, q program.Question) (program.Answer, error) {
+	answer, err := c.Asker.Ask(ctx, q)
+	if err != nil && ctx.Err() == nil {
+		c.metrics.ProgramFailed(c.name)
+	}
+	return answer, err
 }
 
 // loginAsker puts a login as a question to a program.

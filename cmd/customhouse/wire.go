@@ -191,10 +191,11 @@ func (p parts) gate(c *config.Config) (*gate.Gate, error) {
 		Services: c.Token.Services, Keys: keys, Trust: trust, Workloads: workloads, Certificates: certificates,
 		AccessTTL: c.Token.Expiration, Refresh: refresh, RefreshTTL: c.Token.RefreshExpiration, Rotation: gate.Rotation(c.Token.RefreshRotation),
 		NoAnonymous: !c.Auth.Anonymous, AllowBasic: c.Auth.Basic,
-		Limits: gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
-		Trace:  p.chained.trace,
-		Rates:  rates(c.Limits.Requests),
-		Audit:  auditor{p.metrics, p.audit}, AuditFirst: c.Audit.Required, Log: p.log, Previous: previous,
+		Excessive: p.metrics.Excessive,
+		Limits:    gate.Limits{PerAccount: c.Limits.FailedLogins, PerClient: c.Limits.FailedLogins},
+		Trace:     p.chained.trace,
+		Rates:     rates(c.Limits.Requests),
+		Audit:     auditor{p.metrics, p.audit}, AuditFirst: c.Audit.Required, Log: p.log, Previous: previous,
 	})
 }
 
