@@ -128,11 +128,11 @@ func (f *flight) advance(n int64) {
 	f.changed = make(chan struct{})
 }
 
-// verified tells that all bytes are in the upload, and right.
-func (f *flight) verified() {
+// verified tells that all bytes, n of them, are in the upload, and right.
+func (f *flight) verified(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.right = true
+	f.n, f.right = n, true
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
@@ -235,7 +235,7 @@ func (p Repository) fly(ctx context.Context, src *Source, d customhouse.Digest, 
 	case err == nil && got != d:
 		err = wrongUpstream(d, got)
 	case err == nil:
-		f.verified()
+		f.verified(n)
 		err = p.r.commit(context.WithoutCancel(ctx), f.id, d)
 	}
 	if err == nil {

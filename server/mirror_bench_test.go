@@ -18,8 +18,8 @@ import (
 // BenchmarkMirror compares a pull through a copy with the same pull from its upstream, another registry of ours: of a
 // blob that is not here (miss must reach 0.9 of upstream), of one that is (hit must be as fast as local).
 //
-// Over loopback, where client, upstream and copy share the cores, miss shows what copying costs; at 1 Gbit/s it shows what
-// clients see.
+// Over loopback, where client, upstream and copy share the cores, miss shows what copying costs; at the pace of a line it
+// shows what clients see.
 func BenchmarkMirror(b *testing.B) {
 	const size, many = 64 << 20, 512
 	up := open(b, setup{})
@@ -30,11 +30,18 @@ func BenchmarkMirror(b *testing.B) {
 	for i := int64(1); i < many; i++ {
 		bob.do("POST", "/v2/"+repo(i)+"/blobs/uploads/?mount="+d+"&from=b/bench0", nil).want(http.StatusCreated, "")
 	}
-	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		up.server.ServeHTTP(&paced{w, rate.NewLimiter(125_000_000, 1<<20)}, r)
-	}))
-	defer slow.Close()
-	far := mirrorOf(b, mirror.Options{URL: slow.URL, Username: "bob", Password: customhouse.Secret(passwordOf("bob"))}, nil, setup{})
+	line := func(gbit int) *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			up.server.ServeHTTP(&paced{w, rate.NewLimiter(rate.Limit(gbit)*1e9/8, 1<<20)}, r)
+		}))
+		b.Cleanup(s.Close)
+		return s
+	}
+	copyOf := func(s *httptest.Server) *httptest.Server {
+		return mirrorOf(b, mirror.Options{URL: s.URL, Username: "bob", Password: customhouse.Secret(passwordOf("bob"))}, nil, setup{}).http
+	}
+	slow, fast := line(1), line(4)
+	slowCopy, fastCopy := copyOf(slow), copyOf(fast)
 	h := mirrorOf(b, mirror.Options{URL: up.http.URL, Username: "bob", Password: customhouse.Secret(passwordOf("bob"))}, nil, setup{})
 	h.as("alice").get("/v2/a/b/bench0/blobs/"+d).want(http.StatusOK, "")
 	h.as("bob").pushBlob("b/local", layer)
@@ -57,7 +64,9 @@ func BenchmarkMirror(b *testing.B) {
 		{"upstream", func(b *testing.B) { pull(b, up.http, "bob", "/v2/b/bench1/blobs/"+d) }},
 		{"miss", func(b *testing.B) { pull(b, h.http, "alice", "/v2/a/"+repo(next.Add(1))+"/blobs/"+d) }},
 		{"upstream at 1 Gbit per s", func(b *testing.B) { pull(b, slow, "bob", "/v2/b/bench1/blobs/"+d) }},
-		{"miss at 1 Gbit per s", func(b *testing.B) { pull(b, far.http, "alice", "/v2/a/"+repo(next.Add(1))+"/blobs/"+d) }},
+		{"miss at 1 Gbit per s", func(b *testing.B) { pull(b, slowCopy, "alice", "/v2/a/"+repo(next.Add(1))+"/blobs/"+d) }},
+		{"upstream at 4 Gbit per s", func(b *testing.B) { pull(b, fast, "bob", "/v2/b/bench1/blobs/"+d) }},
+		{"miss at 4 Gbit per s", func(b *testing.B) { pull(b, fastCopy, "alice", "/v2/a/"+repo(next.Add(1))+"/blobs/"+d) }},
 		{"local", func(b *testing.B) { pull(b, h.http, "bob", "/v2/b/local/blobs/"+d) }},
 		{"hit", func(b *testing.B) { pull(b, h.http, "alice", "/v2/a/b/bench0/blobs/"+d) }},
 	} {

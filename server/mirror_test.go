@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"customhouse"
+	"customhouse/blob"
 	"customhouse/mirror"
 	"customhouse/registry"
 )
@@ -216,6 +218,39 @@ func TestMirror_OneFetch(t *testing.T) {
 	if n := up.count("GET /v2/app/blobs/" + d); n != 1 {
 		t.Fatalf("%d fetches after another pull, want 1", n)
 	}
+}
+
+// What has turned out to be right goes out whole before it is kept: nobody waits for the disk.
+func TestMirror_WholeBeforeKept(t *testing.T) {
+	layer := noise(3<<20, 2)
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", fmt.Sprint(len(layer)))
+		_, _ = w.Write(layer)
+	}))
+	defer up.Close()
+	slow := &slowCommit{asked: make(chan struct{}), may: make(chan struct{})}
+	h := mirrorOf(t, mirror.Options{URL: up.URL}, nil, setup{store: func(s blob.Store) blob.Store { slow.Store = s; return slow }})
+	kept := sync.OnceFunc(func() { close(slow.may) })
+	defer kept()
+	timer := time.AfterFunc(30*time.Second, func() { t.Error("nothing more came before the blob was kept"); kept() })
+	defer timer.Stop()
+	got := h.as("alice").get("/v2/a/app/blobs/"+digestOf(layer)).want(200, "")
+	if !bytes.Equal(got.body, layer) {
+		t.Fatalf("%d bytes, want the %d of the blob", len(got.body), len(layer))
+	}
+	<-slow.asked
+}
+
+// slowCommit is a store that keeps nothing before it may.
+type slowCommit struct {
+	blob.Store
+	asked, may chan struct{}
+}
+
+func (s *slowCommit) Commit(ctx context.Context, id string, d customhouse.Digest) error {
+	close(s.asked)
+	<-s.may
+	return s.Store.Commit(ctx, id, d)
 }
 
 // A client that goes does not end the fetch; one that comes later gets the rest of it. Nobody left, it ends in a while.
