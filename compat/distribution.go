@@ -167,7 +167,7 @@ func (t *distributionTranslation) log() {
 	if t.from.Level != "" {
 		t.warn("loglevel", "an old name; write log: {level: %s}", level)
 	}
-	switch level {
+	switch level := strings.ToLower(level); level {
 	case "error", "warn", "info", "debug":
 		t.to.Log.Level = level
 	default:
@@ -217,17 +217,23 @@ func (t *distributionTranslation) health() {
 	if t.file.Has("health.storagedriver") {
 		t.warn("health.storagedriver", "has no effect: readiness looks at the storage in any case")
 	}
-	for _, f := range h.Files {
-		t.to.Health.Files = append(t.to.Health.Files, config.FileCheck{File: f.File, Interval: f.Interval.Duration, Threshold: int(f.Threshold)})
-	}
-	for _, c := range h.HTTP {
-		t.to.Health.HTTP = append(t.to.Health.HTTP, config.HTTPCheck{
-			URI: c.URI, Headers: c.Headers, Status: int(c.Status), Timeout: c.Timeout.Duration, Interval: c.Interval.Duration, Threshold: int(c.Threshold),
+	for i, f := range h.Files {
+		key := fmt.Sprintf("health.file[%d].", i)
+		t.to.Health.Files = append(t.to.Health.Files, config.FileCheck{
+			File: f.File, Interval: t.duration(key+"interval", f.Interval, 0), Threshold: int(f.Threshold),
 		})
 	}
-	for _, c := range h.TCP {
+	for i, c := range h.HTTP {
+		key := fmt.Sprintf("health.http[%d].", i)
+		t.to.Health.HTTP = append(t.to.Health.HTTP, config.HTTPCheck{
+			URI: c.URI, Headers: c.Headers, Status: int(c.Status), Timeout: t.duration(key+"timeout", c.Timeout, 0),
+			Interval: t.duration(key+"interval", c.Interval, 0), Threshold: int(c.Threshold),
+		})
+	}
+	for i, c := range h.TCP {
+		key := fmt.Sprintf("health.tcp[%d].", i)
 		t.to.Health.TCP = append(t.to.Health.TCP, config.TCPCheck{
-			Addr: c.Addr, Timeout: c.Timeout.Duration, Interval: c.Interval.Duration, Threshold: int(c.Threshold),
+			Addr: c.Addr, Timeout: t.duration(key+"timeout", c.Timeout, 0), Interval: t.duration(key+"interval", c.Interval, 0), Threshold: int(c.Threshold),
 		})
 	}
 	if len(h.Files)+len(h.HTTP)+len(h.TCP) > 0 {
@@ -253,6 +259,9 @@ func (t *distributionTranslation) validation() {
 		t.to.Storage.ForeignURLs.Deny = urls.Deny
 	} else if len(urls.Deny) > 0 {
 		t.warn("validation.manifests.urls.deny", "has no effect without allow: no URL is allowed")
+	}
+	if v.Manifests.Indexes.Platforms != "list" && len(v.Manifests.Indexes.List) > 0 {
+		t.warn("validation.manifests.indexes.platformlist", "has no effect unless platforms is list")
 	}
 	switch i := v.Manifests.Indexes; i.Platforms {
 	case "", "all":
@@ -303,6 +312,9 @@ func (t *distributionTranslation) auth() {
 	case a.Htpasswd != nil:
 		everybody := "**"
 		t.require("auth.htpasswd.path", a.Htpasswd.Path != "")
+		if a.Htpasswd.Realm != "" {
+			t.warn("auth.htpasswd.realm", "is not shown: clients are sent for a token of this registry, to which they take their password")
+		}
 		t.to.Auth.Htpasswd = t.path("auth.htpasswd.path", a.Htpasswd.Path)
 		t.to.Rules = []policy.Rule{{
 			Match: policy.Match{Account: policy.Values{everybody}}, Actions: []customhouse.Action{customhouse.All},

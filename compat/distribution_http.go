@@ -29,7 +29,7 @@ func (t *distributionTranslation) http() {
 		t.warn("http.relativeurls", "has no effect: addresses that clients are told are always relative")
 	}
 	if t.file.Has("http.draintimeout") {
-		t.to.Drain = h.Drain.Duration
+		t.to.Drain = t.duration("http.draintimeout", h.Drain, 0)
 	}
 	t.to.HTTP.Headers = h.Headers
 	t.to.HTTP.Debug = h.Debug.Addr

@@ -13,7 +13,7 @@ func (t *distributionTranslation) proxy() {
 	if p.Remote == "" {
 		return
 	}
-	ask, linger := time.Duration(0), p.WriteTimeout.Duration
+	ask, linger := time.Duration(0), t.duration("proxy.cachewritetimeout", p.WriteTimeout, 0)
 	m := config.Mirror{
 		Far:    config.Far{URL: strings.TrimSuffix(p.Remote, "/"), Username: p.Username, Password: p.Password},
 		TagTTL: &ask,
@@ -22,14 +22,14 @@ func (t *distributionTranslation) proxy() {
 		m.Linger = &linger
 	}
 	if p.TTL != nil {
-		ttl := max(p.TTL.Duration, 0)
+		ttl := max(t.duration("proxy.ttl", *p.TTL, 0), 0)
 		m.TTL = &ttl
 	}
 	if p.Exec != nil {
 		m.Exec.Command = p.Exec.Command
 		t.require("proxy.exec.command", p.Exec.Command != "")
 		if p.Exec.Lifetime != nil {
-			lifetime := max(p.Exec.Lifetime.Duration, 0)
+			lifetime := max(t.duration("proxy.exec.lifetime", *p.Exec.Lifetime, 0), 0)
 			m.Exec.Lifetime = &lifetime
 		}
 		if p.Username != "" {

@@ -82,12 +82,16 @@ func (t *distributionTranslation) purging(p *dPurging) {
 		return
 	}
 	const key = "storage.maintenance.uploadpurging"
+	if p.Enabled != nil && !bool(*p.Enabled) { // of the rest nothing is read
+		t.to.Limits.UploadTTL = 0
+		return
+	}
 	if p.Enabled == nil || p.Age == nil || p.Interval == nil || p.DryRun == nil {
 		t.wrong(key, "wants all of enabled, age, interval and dryrun")
 		return
 	}
 	t.to.Limits.UploadTTL = t.duration(key+".age", *p.Age, distributionAge)
-	if !*p.Enabled || *p.DryRun {
+	if *p.DryRun {
 		t.to.Limits.UploadTTL = 0
 	}
 	if *p.DryRun {
