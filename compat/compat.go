@@ -77,6 +77,16 @@ func Load(path string, o Options) (*config.Config, []Warning, error) {
 	return nil, nil, config.Errors{{File: path, Message: "no configuration of a program that is known here, which are: " + dockerAuthFormat + ", " + distributionFormat}}
 }
 
+// OfDistribution tells whether the file at path is a configuration of CNCF distribution.
+func OfDistribution(path string) bool {
+	data, err := config.ReadForeign(path)
+	if err != nil {
+		return false
+	}
+	format, err := formatOf(path, data)
+	return err == nil && format == distributionFormat
+}
+
 // Programs whose files are known.
 const (
 	dockerAuthFormat   = "docker_auth"

@@ -76,8 +76,8 @@ func parts(name string) []string {
 
 // nodeOf reads a value; it stands on no line of the file.
 func nodeOf(text string) (*yaml.Node, error) {
-	if text == "" {
-		return scalar(""), nil
+	if text == "" { // sets what it names back, whatever that is
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}, nil
 	}
 	var document yaml.Node
 	if err := yaml.Load([]byte(text), &document); err != nil || len(document.Content) != 1 {

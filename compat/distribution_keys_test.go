@@ -299,6 +299,26 @@ func TestDistributionKeys(t *testing.T) {
 	}
 }
 
+// A variable that is set to nothing sets its key to nothing, of whatever kind that is, as compose does with variables of
+// its own that are not set.
+func TestDistributionEmptyVariables(t *testing.T) {
+	for _, list := range distributionKeys {
+		for key := range pairs(list.keys) {
+			got := parse(t, []byte(list.file), variable(key)+"=")
+			for line := range strings.Lines(got) {
+				if strings.HasPrefix(line, "error: "+key+": want ") && key != "version" {
+					t.Errorf("%s= gives %s", variable(key), line)
+				}
+			}
+		}
+	}
+}
+
+// variable is the name of the variable that sets a key.
+func variable(key string) string {
+	return "REGISTRY_" + strings.ToUpper(strings.NewReplacer(".", "_", "_", "__").Replace(key))
+}
+
 // pairs yields the keys and values of a list.
 func pairs(list string) func(yield func(key, value string) bool) {
 	return func(yield func(key, value string) bool) {
@@ -317,7 +337,7 @@ func known(t *testing.T, file, key, value string) {
 	if strings.Contains(inFile, "unknown key") {
 		t.Errorf("%s: %s", key, inFile)
 	}
-	name := "REGISTRY_" + strings.ToUpper(strings.NewReplacer(".", "_", "_", "__").Replace(key))
+	name := variable(key)
 	byVariable := strings.ReplaceAll(parse(t, []byte(file), name+"="+value), " ("+name+")", "")
 	if byVariable != inFile {
 		t.Errorf("%s=%s gives\n%s\nand in the file\n%s", name, value, byVariable, inFile)

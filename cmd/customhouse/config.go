@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"customhouse/compat"
 	"customhouse/config"
 
 	"github.com/spf13/cobra"
@@ -82,10 +83,16 @@ Editors with a YAML language server check and complete keys when the first line 
 	return cmd
 }
 
-// loadConfig reads the configuration in file.
+var errDistribution = errors.New("a configuration of CNCF distribution")
+
+// loadConfig reads the configuration in file. errDistribution: it is one of distribution.
 func loadConfig(file string) (*config.Config, error) {
 	c, err := config.Load(file)
 	if errors.As(err, new(config.Errors)) {
+		if compat.OfDistribution(file) {
+			return nil, withHint(fmt.Errorf("%s: %w", file, errDistribution),
+				fmt.Sprintf("`customhouse registry serve %s` serves it as it is, `customhouse config import %[1]s` translates it", file))
+		}
 		return nil, withHint(err, "`customhouse config example` prints every key with its meaning")
 	}
 	return c, err

@@ -17,14 +17,15 @@ func configImportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Write a configuration of ours that does what one of another program does",
-		Long: `Import reads the configuration of another program, cesanta/docker_auth's so far, and writes a customhouse.yml that does
-the same, to standard output or to a new file that nobody else can read: what the old file had in it of secrets, the new one has.
-Warnings tell what is done otherwise. Relative paths become absolute: docker_auth takes them from the folder that it is
-started in, which must be the present one.`,
-		Example: "  customhouse config import auth_config.yml --output customhouse.yml",
-		Args:    takes(1), ValidArgsFunction: completeYAML,
+		Long: `Import reads the configuration of another program, cesanta/docker_auth or CNCF distribution with its environment
+(REGISTRY_...), and writes a customhouse.yml that does the same, to standard output or to a new file that nobody else
+can read: what the old file had in it of secrets, the new one has. Warnings tell what is done otherwise. Relative paths
+become absolute: the other program takes them from the folder that it is started in, which must be the present one.`,
+		Example: `  customhouse config import auth_config.yml --output customhouse.yml
+  customhouse config import /etc/distribution/config.yml --lenient`,
+		Args: takes(1), ValidArgsFunction: completeYAML,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, warnings, err := compat.Load(args[0], compat.Options{Lenient: lenient})
+			c, warnings, err := compat.Load(args[0], compat.Options{Lenient: lenient, Env: os.Environ()})
 			printWarnings(cmd.ErrOrStderr(), warnings)
 			if err != nil {
 				return lenientHint(err, lenient)

@@ -34,7 +34,7 @@ func registryServeCommand() *cobra.Command {
 		Use:   "serve [CONFIG]",
 		Short: "Serve a registry as distribution's configuration says",
 		Long: `Serve reads a configuration of distribution and serves what lies in its folder from where it lies: content that is
-there is taken over while it is served, and never changed. What is new goes to the folder customhouse beside it.
+there is taken over while it is served, and never changed. What is new goes to the folder customhouse in it.
 
 Without CONFIG it is the file that REGISTRY_CONFIGURATION_PATH names, else /etc/distribution/config.yml, else
 /etc/docker/registry/config.yml. A changed file is taken up without a restart.`,

@@ -15,7 +15,7 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var s settings
+	s := settings{serves: true}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the registry",

@@ -18,6 +18,7 @@ type settings struct {
 	data   string // --data
 	listen string // --listen
 	adopt  string // --adopt
+	serves bool   // whether the file has to be a customhouse.yml; who looks after what another file has served may name that
 }
 
 // addFlags adds -c and --data to cmd and the commands below it.
@@ -34,7 +35,11 @@ func (s *settings) addFlags(cmd *cobra.Command) {
 func (s *settings) load() (c *config.Config, named bool, err error) {
 	c = config.Default()
 	if s.file != "" {
-		if c, err = loadConfig(s.file); err != nil {
+		c, err = loadConfig(s.file)
+		if errors.Is(err, errDistribution) && !s.serves {
+			c, _, err = loadDistribution(s.file, false)
+		}
+		if err != nil {
 			return nil, false, err
 		}
 	}
