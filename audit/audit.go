@@ -96,7 +96,7 @@ type chain struct {
 	filed  int64 // the last entry that is in the file
 	notes  int64 // the last note that is in the log
 	packer *packer
-	lines  []byte // for use again
+	lines  []byte // of the last writing, for use again
 }
 
 // Open goes on with the log where it ended. Close ends it.
@@ -161,7 +161,7 @@ func (l *Log) resume(ctx context.Context) error {
 			break
 		}
 		l.page.n++
-		l.page.keys = append(l.page.keys, keysOf(&e)...)
+		l.page.keys = appendKeys(l.page.keys, &e)
 		l.page.lines = append(append(l.page.lines, line...), '\n')
 	}
 	if l.page.full() {

@@ -30,7 +30,7 @@ type page struct {
 func (p *page) add(e *customhouse.AuditEntry, line []byte) {
 	if p.n == 0 {
 		p.First, p.Began, p.Ended = e.Number, e.Time, e.Time
-		p.lines, p.keys = make([]byte, 0, maxPage+len(line)), make([]uint64, 0, 4*maxPageEntries)
+		p.lines, p.keys = make([]byte, 0, maxPage+len(line)), make([]uint64, 0, keysOfEntry*maxPageEntries)
 	}
 	if e.Time.Before(p.Began) { // they come in the order in which they were handed over
 		p.Began = e.Time
@@ -41,7 +41,7 @@ func (p *page) add(e *customhouse.AuditEntry, line []byte) {
 	p.n++
 	p.Last, p.Hash = e.Number, e.Hash
 	p.lines = append(p.lines, line...)
-	p.keys = append(p.keys, keysOf(e)...)
+	p.keys = appendKeys(p.keys, e)
 }
 
 func (p *page) full() bool { return len(p.lines) >= maxPage || p.n >= maxPageEntries }
@@ -130,10 +130,9 @@ func bitsOf(key uint64, bytes int) iter.Seq[uint64] {
 	}
 }
 
-// keysOf are what e can be looked for by.
-func keysOf(e *customhouse.AuditEntry) []uint64 {
-	keys := make([]uint64, 0, 6)
-	for _, part := range [...]struct{ field, text string }{
+// appendKeys appends what e can be looked for by.
+func appendKeys(keys []uint64, e *customhouse.AuditEntry) []uint64 {
+	for _, part := range [keysOfEntry]struct{ field, text string }{
 		{"account", e.Account}, {"name", e.Name}, {"tag", e.Tag}, {"digest", e.Digest}, {"decision", e.Decision}, {"client", e.Client},
 	} {
 		if part.text != "" {
@@ -142,6 +141,8 @@ func keysOf(e *customhouse.AuditEntry) []uint64 {
 	}
 	return keys
 }
+
+const keysOfEntry = 6 // at most
 
 func keyOf(field, text string) uint64 {
 	h := fnv.New64a()

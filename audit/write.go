@@ -111,8 +111,7 @@ func (l *Log) flush() {
 
 // write numbers entries, and the notes that wait, and writes them: to the index first, which knows then where the log ends.
 func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry) error {
-	next := l.chain
-	next.page.lines, next.page.keys = next.page.lines[:len(next.page.lines):len(next.page.lines)], next.page.keys[:len(next.page.keys):len(next.page.keys)]
+	next := l.chain // its page may grow behind what l.page sees: where nothing is kept, that is written over
 	if l.index != nil {
 		notes, err := l.index.AuditNotes(ctx, l.notes, batch)
 		if err != nil {
@@ -126,7 +125,7 @@ func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry) erro
 		return nil
 	}
 	var pages []index.AuditPage
-	lines := l.lines[:0]
+	lines := next.lines[:0]
 	for _, e := range entries {
 		e.Number, e.Previous = next.number+1, next.hash
 		start := len(lines)
@@ -141,7 +140,7 @@ func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry) erro
 			next.page = page{}
 		}
 	}
-	l.lines = lines
+	next.lines = lines
 	if l.index != nil {
 		if next.page.n > 0 {
 			pages = append(pages, l.packer.pack(&next.page))
