@@ -328,16 +328,18 @@ func (st *state) access(w *response, r *http.Request, start time.Time) {
 	if !st.log.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := append(make([]slog.Attr, 0, 12),
+	now := time.Now()
+	line := slog.NewRecord(now, level, "request", 0) // without the place in the source, which Logger would look for
+	line.AddAttrs(
 		slog.String("id", w.id), slog.String("client", clip(st.Proxies.name(r))), slog.String("account", w.account),
 		slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path)), slog.Int("status", w.status),
-		slog.Int64("bytes", w.bytes), slog.Int64("us", time.Since(start).Microseconds()),
+		slog.Int64("bytes", w.bytes), slog.Int64("us", now.Sub(start).Microseconds()),
 		slog.String("rule", w.rule), slog.String("reason", w.reason), slog.String("agent", clip(r.UserAgent())),
 	)
 	if w.err != nil {
-		attrs = append(attrs, slog.String("error", clip(w.err.Error())))
+		line.AddAttrs(slog.String("error", clip(w.err.Error())))
 	}
-	st.log.LogAttrs(r.Context(), level, "request", attrs...)
+	_ = st.log.Handler().Handle(r.Context(), line) // there is nowhere to tell of it
 }
 
 // clip bounds what a client can write into the log, and replaces the control characters that JSON leaves as they are and
