@@ -24,6 +24,12 @@ type unaudited struct{}
 
 func (unaudited) Audit(context.Context, *customhouse.AuditEntry) error { return nil }
 
+// silent tells whether nothing is kept, so that no entry need be made.
+func (g *Gate) silent() bool {
+	_, silent := g.audit.(unaudited)
+	return silent
+}
+
 // entry begins an entry about id at client.
 func (g *Gate) entry(kind, decision string, id *customhouse.Identity, client string) *customhouse.AuditEntry {
 	return &customhouse.AuditEntry{
@@ -35,7 +41,7 @@ func (g *Gate) entry(kind, decision string, id *customhouse.Identity, client str
 // auditDecision keeps how a request with needs was decided and returns the error that the caller sees. What was let through
 // is kept when it is settled, unless nothing may be done that is not kept.
 func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, to door, grant *Grant, needs []Need, err error) error {
-	if _, silent := g.audit.(unaudited); silent {
+	if g.silent() {
 		return err
 	}
 	id, who, rule, reason := grant.ID, &grant.Identity, grant.Rule, grant.Reason
@@ -105,7 +111,7 @@ func (p *Pending) Settle(ctx context.Context, digest, mediaType string, status i
 
 // auditRefusal keeps that what was let through is refused after all, where the entry of it has been kept already.
 func (g *Grant) auditRefusal(ctx context.Context, need *Need, refusal *Refusal) {
-	if _, silent := g.gate.audit.(unaudited); silent || !g.gate.auditFirst {
+	if g.gate.silent() || !g.gate.auditFirst {
 		return
 	}
 	e := g.gate.entry(customhouse.AuditDecision, refusal.ID, &refusal.Identity, addressOf(&customhouse.Credential{Client: g.caller.client}))
@@ -120,6 +126,9 @@ const firstFailure = 400
 
 // auditLogin keeps how a login as account went, by which err tells.
 func (g *Gate) auditLogin(ctx context.Context, method, account string, id *customhouse.Identity, client string, err error) error {
+	if g.silent() {
+		return err
+	}
 	e := g.entry(customhouse.AuditLogin, "", id, client)
 	e.Allowed = err == nil
 	if err != nil {
@@ -133,6 +142,9 @@ func (g *Gate) auditLogin(ctx context.Context, method, account string, id *custo
 
 // auditToken keeps that a token was issued.
 func (g *Gate) auditToken(ctx context.Context, r *TokenRequest, t *Token, services []string, jti string) error {
+	if g.silent() {
+		return nil
+	}
 	e := g.entry(customhouse.AuditToken, t.ID, &t.Identity, addressOf(&r.Credential))
 	e.Allowed, e.Service = true, strings.Join(services, " ")
 	if len(t.Access) == 1 {
