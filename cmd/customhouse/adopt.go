@@ -202,7 +202,7 @@ func (r *report) add(f transfer.Finding) {
 		return
 	}
 	if r.shown++; r.shown <= maxShown {
-		fmt.Fprintln(r.stdout, f)
+		fmt.Fprintln(r.stdout, printable(f.String())) // whoever could push has chosen the names
 	}
 }
 

@@ -78,7 +78,7 @@ func eventsDeadCommand(s *settings) *cobra.Command {
 						if e.Again {
 							reason += " (to be told again)"
 						}
-						fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", e.Endpoint, e.Number, e.Time.Format(time.RFC3339), e.Action, e.Repo, reference, reason)
+						fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", e.Endpoint, e.Number, e.Time.Format(time.RFC3339), e.Action, e.Repo, reference, printable(reason))
 					}
 				})
 			})

@@ -164,7 +164,7 @@ func defaultHint(err error, hint string) error {
 // printError writes err, each line of it as an error of its own, and the hint if it has one.
 func printError(w io.Writer, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintln(w, "error:", line)
+		fmt.Fprintln(w, "error:", printable(line)) // it may quote a name or an answer that somebody else has chosen
 	}
 	var h hinted
 	if errors.As(err, &h) {

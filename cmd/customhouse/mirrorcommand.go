@@ -49,7 +49,7 @@ func mirrorStatusCommand(s *settings) *cobra.Command {
 							last = all[i]
 						}
 						fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", r.Name, r.Direction, lastRun(last),
-							last.Copied, last.Present, last.Deleted, last.Failed, nextRun(r, last), last.Error)
+							last.Copied, last.Present, last.Deleted, last.Failed, nextRun(r, last), printable(last.Error))
 					}
 				})
 			})
