@@ -83,6 +83,7 @@ func TestAdoptDistribution(t *testing.T) {
 	imported := t.TempDir()
 	home := t.TempDir()
 	remote := client{path: binary, env: []string{"HOME=" + home, "DOCKER_CONFIG=" + home}}
+	remote.refuse(t, []string{"hint: --plain-http"}, "import", "docker://"+back.host, "--data", imported)
 	remote.run(t, "import", "docker://"+back.host, "--plain-http", "--data", imported)
 	if again := remote.run(t, "import", "docker://"+back.host, "--plain-http", "--data", imported); !strings.Contains(again, ": 0 pieces") {
 		t.Errorf("second import = %q, want nothing new", again)

@@ -29,7 +29,10 @@ type Remote struct {
 	Trusted   []string // hosts beside those of Host's domain that may be given credentials
 }
 
-// ParseRemote reads docker://host[:port][/repository[:tag|@digest]].
+// ErrCredentials is that of an address with a name or a password in it.
+var ErrCredentials = errors.New("credentials do not belong into the address of a registry")
+
+// ParseRemote reads docker://host[:port][/repository[:tag|@digest]]. ErrCredentials.
 func ParseRemote(s string) (Remote, error) {
 	rest, ok := strings.CutPrefix(s, "docker://")
 	if !ok {
@@ -37,7 +40,10 @@ func ParseRemote(s string) (Remote, error) {
 	}
 	host, name, _ := strings.Cut(rest, "/")
 	r := Remote{Host: host}
-	if _, err := url.Parse("https://" + host + "/"); err != nil || host == "" || strings.ContainsAny(host, "@?#") {
+	if strings.Contains(host, "@") {
+		return r, ErrCredentials // the rest is in no message
+	}
+	if _, err := url.Parse("https://" + host + "/"); err != nil || host == "" || strings.ContainsAny(host, "?#") {
 		return r, fmt.Errorf("%q has no valid host", s)
 	}
 	if repo, digest, ok := strings.Cut(name, "@"); ok {

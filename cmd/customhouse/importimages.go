@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path"
 	"strings"
@@ -101,10 +102,14 @@ func (i *importing) run(cmd *cobra.Command, source string) (err error) {
 	end := showProgress(cmd.ErrOrStderr(), "images", i.opts.Progress.Total.Load, i.opts.Progress.Done.Load)
 	done, err := take(cmd.Context(), o.Registry, source, i.opts)
 	end()
-	fmt.Fprintf(cmd.OutOrStdout(), "imported %d images: %d pieces of content, %d bytes; %d were here\n", done.Names, done.Pieces, done.Bytes, done.Present)
+	if err == nil || done != (transfer.Imported{}) {
+		fmt.Fprintf(cmd.OutOrStdout(), "imported %d images: %d pieces of content, %d bytes; %d were here\n", done.Names, done.Pieces, done.Bytes, done.Present)
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return withHint(errors.New("interrupted"), "import again: it goes on where it was")
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return withHint(err, "--plain-http reaches a registry without TLS")
 	case errors.Is(err, transfer.ErrNoRepository):
 		return withHint(err, "name one with --repo")
 	case errors.Is(err, transfer.ErrCompressed):
@@ -122,6 +127,9 @@ func (i *importing) parseRemote(source string) (importer, error) {
 		return nil, withHint(fmt.Errorf("%s: no such file or folder", source), "another registry is docker://HOST/REPOSITORY")
 	}
 	from, err := transfer.ParseRemote(source)
+	if errors.Is(err, transfer.ErrCredentials) {
+		return nil, withHint(err, "give them with --username, and --password-env or --password-file")
+	}
 	if err != nil {
 		return nil, err
 	}
