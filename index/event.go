@@ -185,7 +185,7 @@ func (db *DB) DeadEvents(ctx context.Context, endpoint string) (all []DeadEvent,
 }
 
 // Replay makes an endpoint be told again of what it did not take: of the events with these numbers, or of all of them. It
-// returns how many they are.
+// returns how many they are. customhouse.ErrNotFound: one of them it did take, and nothing is changed.
 func (db *DB) Replay(ctx context.Context, endpoint string, numbers []int64) (n int64, err error) {
 	err = db.writer.write(ctx, true, func(t *tx) (err error) {
 		if numbers == nil {
@@ -194,11 +194,14 @@ func (db *DB) Replay(ctx context.Context, endpoint string, numbers []int64) (n i
 		}
 		for _, number := range numbers {
 			one, err := t.changed(ctx, "update event_dead set again = 1 where endpoint = ? and number = ?", endpoint, number)
+			if err == nil && one == 0 {
+				err = fmt.Errorf("event %d: %w", number, customhouse.ErrNotFound)
+			}
 			if err != nil {
 				return err
 			}
-			n += one
 		}
+		n = int64(len(numbers))
 		return nil
 	})
 	return n, err

@@ -150,19 +150,22 @@ func (n *Notifier) Run(ctx context.Context) {
 	all.Wait()
 }
 
-// writePulls writes pulls down, many at once.
+// writePulls writes pulls down, many at once, and at the end those that are left.
 func (n *Notifier) writePulls(ctx context.Context) {
-	for {
+	for done := false; !done; {
 		var events []customhouse.Event
 		select {
 		case <-ctx.Done():
-			return
+			done = true
 		case e := <-n.pulls:
 			events = append(events, e)
+			pause(ctx, idle/4) // others come meanwhile
 		}
-		pause(ctx, idle/4) // others come meanwhile
 		for len(n.pulls) > 0 {
 			events = append(events, <-n.pulls)
+		}
+		if len(events) == 0 {
+			continue
 		}
 		if err := n.index.AddEvents(context.WithoutCancel(ctx), events); err != nil {
 			n.opts.Log.Error("pulls that nobody is told of", "pulls", len(events), "error", err)

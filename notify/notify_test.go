@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -275,8 +276,11 @@ func TestDeadLetters(t *testing.T) {
 	if len(dead) != 1 || dead[0].Digest != poison.String() || !strings.Contains(dead[0].Reason, "422") || dead[0].Number != 2 {
 		t.Fatalf("DeadEvents = %+v", dead)
 	}
-	if n, err := db.Replay(t.Context(), "sink", []int64{1}); err != nil || n != 0 {
+	if n, err := db.Replay(t.Context(), "sink", []int64{2, 1}); !errors.Is(err, customhouse.ErrNotFound) || n != 0 {
 		t.Errorf("Replay of what is not dead = %d, %v", n, err)
+	}
+	if dead, err = db.DeadEvents(t.Context(), "sink"); err != nil || dead[0].Again {
+		t.Errorf("a Replay that fails has taken up %+v, %v", dead, err)
 	}
 	s.answers(nil)
 	if n, err := db.Replay(t.Context(), "sink", nil); err != nil || n != 1 {
@@ -329,12 +333,21 @@ func TestUntold(t *testing.T) {
 // Pulls are told too, and never make anybody wait.
 func TestPulls(t *testing.T) {
 	db, s := open(t), newSink(t)
-	n, _ := run(t, db, io.Discard, notify.Endpoint{Name: "sink", URL: s.URL})
+	n, stop := run(t, db, io.Discard, notify.Endpoint{Name: "sink", URL: s.URL})
+	pulled := func(what string) {
+		n.Pulled(customhouse.Event{Action: customhouse.EventPull, Repo: "a/app", Digest: digest(what).String(), MediaType: "x"})
+	}
 	for i := range 20 {
-		n.Pulled(customhouse.Event{Action: customhouse.EventPull, Repo: "a/app", Digest: digest(fmt.Sprint(i)).String(), MediaType: "x"})
+		pulled(fmt.Sprint(i))
 	}
 	if got := s.took(t, 20); got[19].Action != "pull" || got[19].Target.Digest != digest("19").String() {
 		t.Errorf("pull = %+v", got[19])
+	}
+	pulled("the last") // before an end that is no crash
+	stop()
+	run(t, db, io.Discard, notify.Endpoint{Name: "sink", URL: s.URL})
+	if got := s.took(t, 21); got[20].Target.Digest != digest("the last").String() {
+		t.Errorf("pull = %+v", got[20])
 	}
 }
 

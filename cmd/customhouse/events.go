@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"customhouse"
 	"customhouse/index"
 
 	"github.com/spf13/cobra"
@@ -114,11 +115,11 @@ func eventsReplayCommand(s *settings) *cobra.Command {
 					return err
 				}
 				n, err := db.Replay(ctx, endpoint, numbers)
+				if errors.Is(err, customhouse.ErrNotFound) {
+					return withHint(fmt.Errorf("not laid aside for %s: %w", endpoint, err), "`customhouse events dead` lists those that were")
+				}
 				if err != nil {
 					return err
-				}
-				if numbers != nil && n < int64(len(numbers)) {
-					return withHint(fmt.Errorf("%d of these events were not laid aside for %s", int64(len(numbers))-n, endpoint), "`customhouse events dead` lists those that were")
 				}
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events are to be told again\n", n)
 				return err
