@@ -58,7 +58,11 @@ func (u *Upstream) dialer() func(ctx context.Context, network, address string) (
 		if u.named(address) {
 			return named.DialContext(ctx, network, address)
 		}
-		return others.DialContext(ctx, network, address)
+		conn, err := others.DialContext(ctx, network, address)
+		if forbidden := (*outbound.ForbiddenError)(nil); errors.As(err, &forbidden) && named.Check(forbidden.Addr) == nil {
+			err = fmt.Errorf("%w; trust %s if %s may lead there", err, address, u.Host())
+		}
+		return conn, err
 	}
 }
 

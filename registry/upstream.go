@@ -138,19 +138,33 @@ func (p Repository) resolveFrom(ctx context.Context, src *Source, ref customhous
 		p.confirm(ctx, src, ref.Tag)
 		return local.Descriptor, nil
 	case err == nil:
-		return p.fetchManifest(ctx, src, d, ref.Tag)
+		m, failed := p.fetchManifest(ctx, src, d, ref.Tag)
+		if failed == nil || !here || !isUpstreams(failed) {
+			return m, failed
+		}
+		err = failed
 	case errors.Is(err, customhouse.ErrNotFound):
 		if here { // what is not for us any more is not for our clients either
 			if err := p.r.index.DeleteTag(customhouse.Untold(ctx), p.name, ref.Tag, nil); err != nil && !errors.Is(err, customhouse.ErrNotFound) {
 				return customhouse.Descriptor{}, err
 			}
 		}
-	case here && ctx.Err() == nil && p.mayBeStale(ctx, src, ref.Tag):
+		return customhouse.Descriptor{}, p.upstreamError(ref.String(), err, manifestUnknown(ref))
+	}
+	if here && ctx.Err() == nil && p.mayBeStale(ctx, src, ref.Tag) {
 		p.r.opts.Log.Warn("a tag is served as it was: its upstream cannot tell", "repository", p.name.String(), "tag", ref.String(), "error", err)
 		p.remember(ref.String(), false, outageTTL)
 		return local.Descriptor, nil
 	}
 	return customhouse.Descriptor{}, p.upstreamError(ref.String(), err, manifestUnknown(ref))
+}
+
+// isUpstreams tells whether err, with which fetchManifest has failed, is the upstream's: it has promised what it does not
+// send, sends something else, or cannot tell.
+func isUpstreams(err error) bool {
+	var known *customhouse.Error
+	return errors.As(err, &known) &&
+		(known.Code == customhouse.ManifestUnknown || known.Code == customhouse.Unavailable || known.Code == customhouse.TooManyRequests)
 }
 
 // confirm takes note that the tag points upstream to what it does here.
@@ -185,8 +199,8 @@ func (p Repository) fetchManifest(ctx context.Context, src *Source, d customhous
 			return customhouse.Descriptor{}, wrongUpstream(d, got)
 		}
 		stored, err := ReadStored(d, body, true)
-		if err != nil {
-			return customhouse.Descriptor{}, err
+		if err != nil { // a page for people, perhaps
+			return customhouse.Descriptor{}, customhouse.Errorf(customhouse.Unavailable, "the registry that this is a mirror of sends what is no manifest").WithCause(err)
 		}
 		if _, err := p.r.keep(ctx, d, bytes.NewReader(body)); err != nil {
 			return customhouse.Descriptor{}, err

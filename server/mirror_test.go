@@ -124,6 +124,48 @@ func TestMirror_Stale(t *testing.T) {
 	}
 }
 
+// A tag is served as it was while its upstream sends nothing that makes sense, whatever it promises.
+func TestMirror_StaleNonsense(t *testing.T) {
+	up := open(t, setup{})
+	img := up.as("admin").pushImage("pub/app", "1", "app")
+	promise := func(status int) http.HandlerFunc { // of a digest that cannot be had
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Docker-Content-Digest", digestOf([]byte("new")))
+			if r.Method == http.MethodGet {
+				w.WriteHeader(status)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		nonsense http.HandlerFunc
+		other    int // status of a tag that is not here
+	}{
+		"a page for people":       {func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("<html>Please sign in</html>")) }, 503},
+		"what cannot be had":      {promise(404), 404},
+		"what may not be had yet": {promise(429), 429},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var broken atomic.Bool
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if broken.Load() {
+					c.nonsense(w, r)
+					return
+				}
+				up.server.ServeHTTP(w, r)
+			}))
+			defer s.Close()
+			h := mirrorOf(t, mirror.Options{URL: s.URL}, nil, setup{fails: true})
+			alice := h.as("alice")
+			alice.get("/v2/a/pub/app/manifests/1").want(200, "")
+			broken.Store(true)
+			alice.get("/v2/a/pub/app/manifests/other").want(c.other, "")
+			for range 2 {
+				alice.get("/v2/a/pub/app/manifests/1").want(200, "").wantHeader("Docker-Content-Digest", img.manifestDg)
+			}
+		})
+	}
+}
+
 // S81: who pulls through gets nothing but what was pulled: no push, no look at what the rules do not show.
 func TestS81_NoRights(t *testing.T) {
 	up := open(t, setup{})
@@ -443,6 +485,11 @@ func TestS79_Redirects(t *testing.T) {
 		h.as("alice").get("/v2/a/app/manifests/1").want(503, "UNAVAILABLE")
 		h.as("alice").get("/v2/a/app/manifests/2").want(503, "UNAVAILABLE")
 		s.Close()
+		host := strings.Trim(strings.TrimPrefix(target, "http:"), "/")
+		_, port, _ := strings.Cut(host, ":")
+		if told := h.log.contains("; trust " + host + " if "); told != strings.HasSuffix(inner.URL, ":"+port) {
+			t.Errorf("the log tells to trust %s: %t", host, told)
+		}
 	}
 	if n := hits.Load(); n != 0 {
 		t.Errorf("%d requests came to a host that nobody named", n)
