@@ -30,39 +30,21 @@ type Asker struct {
 	Time    time.Time // zero is now
 }
 
-// Explanation is the answer to a Question. Its JSON form is what they get who ask for one.
+// Explanation is the answer to a Question: what the policy reports of it. Its JSON form is what they get who ask for one.
 type Explanation struct {
-	Answer  string              `json:"answer"`            // allow, deny, or maybe: it depends on what the question leaves unknown
-	Message string              `json:"message,omitempty"` // what whoever is denied is told
-	Account string              `json:"account"`           // "" is anonymous
-	Labels  map[string][]string `json:"labels,omitempty"`
-	Action  customhouse.Action  `json:"action"`
-	Type    string              `json:"type"`
-	Name    string              `json:"name"`
-
-	Rule   string     `json:"rule,omitempty"` // where the rule stands that decides; for who may know the rules, as what follows
-	Reason string     `json:"reason,omitempty"`
-	Rules  []RuleSays `json:"rules,omitempty"` // those that match or may, and those that come nearest to a yes
-}
-
-// RuleSays is what one rule has to say.
-type RuleSays struct {
-	Rule string `json:"rule"` // where it stands
-	Says string `json:"says"`
+	policy.Report
+	Labels map[string][]string `json:"labels,omitempty"` // that the account has
 }
 
 // Explain tells whether the caller may do something, and if not, what they would be told. It asks the policy alone: what is
 // there and what a token is for makes no difference. The error is a *Refusal where it cannot be told.
 func (g *Grant) Explain(ctx context.Context, q Question) (Explanation, error) {
-	x := Explanation{Account: g.Identity.Account, Action: q.Action, Type: q.Type, Name: q.Name, Answer: policy.Allow}
-	if g.gate.off {
-		return x, nil
-	}
 	d, err := g.gate.decideOne(ctx, &g.caller, q)
 	if err != nil {
-		return x, g.gate.unavailable(g, err)
+		return Explanation{}, g.gate.unavailable(g, err)
 	}
-	if x.Answer = answerOf(d); x.Answer == policy.Deny && !g.Identity.Anonymous() {
+	x := g.gate.report(policy.Trace{Decision: policy.Decision{Allowed: d.Allowed, Maybe: d.Maybe}}, &g.caller, q, false)
+	if x.Answer == policy.Deny && !g.Identity.Anonymous() {
 		need := Need{Access: customhouse.Access{Type: q.Type, Name: q.Name, Actions: []customhouse.Action{q.Action}}, Target: q.Target}
 		asked := *g // whose rule and reason are those of this need
 		asked.Rule, asked.Reason = d.Source, d.Reason
@@ -71,41 +53,56 @@ func (g *Grant) Explain(ctx context.Context, q Question) (Explanation, error) {
 	return x, nil
 }
 
-// ExplainFor tells whether somebody may do something, and why. What the account has is told by whoever vouches for it, as far
-// as they can be asked. The error is a *Refusal where it cannot be told.
-func (g *Gate) ExplainFor(ctx context.Context, who Asker, q Question) (Explanation, error) {
-	x := Explanation{Account: who.Account, Action: q.Action, Type: q.Type, Name: q.Name, Answer: policy.Allow, Reason: "authorization is off"}
-	if g.off {
-		return x, nil
-	}
-	c, err := g.supposed(ctx, who)
-	var d policy.Decision
-	if err == nil {
-		d, err = g.decideOne(ctx, &c, q)
-	}
+// ExplainFor tells whether somebody may do something, and why; with all, what each rule has to say. What the account has is
+// told by whoever vouches for it, as far as they can be asked. The error is a *Refusal where it cannot be told.
+func (g *Gate) ExplainFor(ctx context.Context, who Asker, q Question, all bool) (Explanation, error) {
+	c, d, err := g.suppose(ctx, who, q)
 	if err != nil {
-		return x, g.unavailable(&Grant{}, err)
+		return Explanation{}, err
 	}
-	x.Answer, x.Rule, x.Reason, x.Labels = answerOf(d), d.Source, d.Reason, c.identity.Labels
-	if g.trace == nil {
-		return x, nil
+	t := policy.Trace{}
+	if g.trace != nil {
+		t = g.trace(g.asks(&c, q))
 	}
-	query := g.query(&c, q.Type, q.Name, &q.Target)
-	query.Action = q.Action
-	t := g.trace(query)
-	steps := slices.Concat(t.Matched(), t.Nearest())
-	slices.SortFunc(steps, func(a, b policy.Step) int { return a.Rule - b.Rule })
-	for _, s := range steps[:min(len(steps), mostSays)] {
-		x.Rules = append(x.Rules, RuleSays{s.Source, s.String()})
-	}
+	t.Decision = d
+	x := g.report(t, &c, q, all)
+	x.Labels = c.identity.Labels
 	return x, nil
 }
 
-// mostSays is how many rules an explanation quotes.
-const mostSays = 100
+// AnswerFor is the answer of ExplainFor alone: allow, Deny or maybe.
+func (g *Gate) AnswerFor(ctx context.Context, who Asker, q Question) (string, error) {
+	_, d, err := g.suppose(ctx, who, q)
+	return d.Answer(), err
+}
+
+// suppose decides q for somebody. The error is a *Refusal.
+func (g *Gate) suppose(ctx context.Context, who Asker, q Question) (c caller, d policy.Decision, err error) {
+	if c, err = g.supposed(ctx, who); err == nil {
+		d, err = g.decideOne(ctx, &c, q)
+	}
+	if err != nil {
+		err = g.unavailable(&Grant{}, err)
+	}
+	return c, d, err
+}
+
+// asks is q, asked by c, with all that is known of its target.
+func (g *Gate) asks(c *caller, q Question) policy.Query {
+	query := g.query(c, q.Type, q.Name, &q.Target)
+	query.Target, query.Action = q.Target, q.Action
+	return query
+}
+
+func (g *Gate) report(t policy.Trace, c *caller, q Question, all bool) Explanation {
+	return Explanation{Report: t.Report(g.asks(c, q), all)}
+}
 
 // supposed is who as a caller, with what whoever vouches for the account tells today.
 func (g *Gate) supposed(ctx context.Context, who Asker) (caller, error) {
+	if g.off {
+		return caller{identity: customhouse.Identity{Account: who.Account}, client: who.Client, time: who.Time}, nil
+	}
 	c := caller{identity: customhouse.Identity{Account: who.Account}, client: who.Client, service: cmp.Or(who.Service, g.authority.Service()), time: who.Time}
 	if who.Account == "" {
 		c.identity = g.anonymous
@@ -139,19 +136,12 @@ func (g *Gate) supposed(ctx context.Context, who Asker) (caller, error) {
 }
 
 func (g *Gate) decideOne(ctx context.Context, c *caller, q Question) (policy.Decision, error) {
+	if g.off {
+		return policy.Decision{Allowed: true, Rule: -1, Reason: "authorization is off"}, nil
+	}
 	decisions, err := g.decide(ctx, c, q.Type, q.Name, []customhouse.Action{q.Action}, &q.Target)
 	if err != nil {
 		return policy.Decision{}, err
 	}
 	return decisions[0], nil
-}
-
-func answerOf(d policy.Decision) string {
-	switch {
-	case d.Allowed:
-		return policy.Allow
-	case d.Maybe:
-		return "maybe"
-	}
-	return policy.Deny
 }

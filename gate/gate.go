@@ -109,6 +109,9 @@ const (
 	Facts            = policy.Facts
 )
 
+// Deny is the answer to what somebody may not, for the same.
+const Deny = policy.Deny
+
 // Target is what of a resource a request is about, as far as it is known.
 type Target = policy.Target
 

@@ -17,7 +17,7 @@ type Options struct {
 
 // Compile makes a policy of rules. The error is an Errors that holds every mistake in them, and in the sets.
 func Compile(rules []Rule, o Options) (*Policy, error) {
-	p := &Policy{rules: make([]rule, len(rules))}
+	p := &Policy{rules: make([]rule, len(rules)), written: rules}
 	s := &sets{written: o.Sets, texts: map[string]*choice{}, addresses: map[string][]netip.Prefix{}}
 	l := &language{}
 	errs := s.check()

@@ -55,7 +55,7 @@ func CompileDockerAuth(rules []Rule, o DockerAuthOptions) (*Policy, error) {
 		return nil, errs
 	}
 	a.finder = newFinder(a.rules)
-	return &Policy{acl: a}, nil
+	return &Policy{acl: a, written: rules}, nil
 }
 
 // acl is a list of rules in the dialect of docker_auth.

@@ -13,6 +13,8 @@ import (
 type Trace struct {
 	Decision Decision
 	Steps    []Step // one for each rule, in their order
+
+	rules []Rule // all of them, as they are written
 }
 
 // Step is what one rule had to say about a query.
@@ -56,9 +58,11 @@ type Condition struct {
 func (p *Policy) Explain(q Query) Trace {
 	q.unmap()
 	if p.acl != nil {
-		return p.acl.explain(&q)
+		t := p.acl.explain(&q)
+		t.rules = p.written
+		return t
 	}
-	t := Trace{Steps: make([]Step, len(p.rules))}
+	t := Trace{Steps: make([]Step, len(p.rules)), rules: p.written}
 	want := wanted(q.Action)
 	state := state{open: want}
 	for i := range p.rules {

@@ -194,6 +194,7 @@ var noRule = answer{{Rule: -1, Reason: "no rule matches"}}
 // Policy is a compiled list of rules. It is immutable and safe for concurrent use. The zero Policy denies everything.
 type Policy struct {
 	rules      []rule
+	written    []Rule // what they are made of
 	index      index
 	lastPublic int      // how many rules there are up to the last public one
 	facts      Fact     // what of a target, and whether the time, its rules depend on

@@ -28,8 +28,8 @@ func (d Decision) Answer() string {
 
 // Report is a Trace for people and programs. Its JSON form is what they get who ask for one.
 type Report struct {
-	Answer  string `json:"answer"` // Allow, Deny or Maybe
-	Reason  string `json:"reason"`
+	Answer  string `json:"answer"`            // Allow, Deny or Maybe
+	Reason  string `json:"reason,omitempty"`  // absent for whoever may not know it
 	Rule    string `json:"rule,omitempty"`    // where the rule stands that decided, or that it depends on
 	Comment string `json:"comment,omitempty"` // of that rule
 	Message string `json:"message,omitempty"` // what whoever is denied is told
@@ -44,7 +44,7 @@ type Report struct {
 	ArtifactType *string            `json:"artifactType,omitempty"`
 	Time         *time.Time         `json:"time,omitempty"`
 
-	Rules []RuleReport `json:"rules"` // what they had to say, in their order
+	Rules []RuleReport `json:"rules,omitempty"` // what they had to say, in their order
 	More  int          `json:"more,omitempty"`
 }
 
@@ -69,12 +69,12 @@ type ConditionReport struct {
 // nearest is how many rules that come near are reported.
 const nearest = 5
 
-// Report tells what t says about the answer to q by rules: with all, what each of them had to say, and otherwise what
-// those said that match, or may, and those that come nearest to a yes.
-func (t Trace) Report(rules []Rule, q Query, all bool) Report {
+// Report tells what t says about the answer to q: with all, what each rule had to say, and otherwise what those said that
+// match, or may, and those that come nearest to a yes. Where something else than the rules decided, t.Decision is what it did.
+func (t Trace) Report(q Query, all bool) Report {
 	r := Report{
 		Answer: t.Decision.Answer(), Reason: t.Decision.Reason, Rule: t.Decision.Source, Message: t.Decision.Message,
-		Account: q.Identity.Account, Action: q.Action, Type: q.Type, Name: q.Name, Rules: []RuleReport{},
+		Account: q.Identity.Account, Action: q.Action, Type: q.Type, Name: q.Name,
 	}
 	for fact, field := range map[Fact]struct {
 		to    **string
@@ -90,8 +90,8 @@ func (t Trace) Report(rules []Rule, q Query, all bool) Report {
 	if !q.Time.IsZero() {
 		r.Time = &q.Time
 	}
-	if i := t.Decision.Rule; i >= 0 && i < len(rules) {
-		r.Comment = rules[i].Comment
+	if i := t.Decision.Rule; i >= 0 && i < len(t.rules) && t.rules[i].Source == t.Decision.Source {
+		r.Comment = t.rules[i].Comment
 	}
 	steps := t.Steps
 	if !all {
@@ -103,7 +103,7 @@ func (t Trace) Report(rules []Rule, q Query, all bool) Report {
 	}
 	for _, s := range steps {
 		one := RuleReport{
-			Rule: place(s.Rule, s.Source), Lists: rules[s.Rule].lists(), Outcome: s.Outcome.String(), Text: s.String(),
+			Rule: place(s.Rule, s.Source), Lists: t.rules[s.Rule].lists(), Outcome: s.Outcome.String(), Text: s.String(),
 			Helps: s.Helps && !t.Decision.Allowed && s.Outcome == NoMatch,
 		}
 		for _, c := range s.Unmet {

@@ -46,7 +46,7 @@ func explain(st *state, w *response, r *http.Request, q apiAdmitted) error {
 	if err != nil {
 		return err
 	}
-	x, err := st.Gate.ExplainFor(r.Context(), who, question)
+	x, err := st.Gate.ExplainFor(r.Context(), who, question, q.query.Get("trace") == "true")
 	if err != nil {
 		return err
 	}
@@ -213,12 +213,12 @@ func (st *state) whoMay(r *http.Request, question gate.Question, last string, n 
 			return holders, next, nil
 		}
 		seen, next = seen+1, name
-		x, err := st.Gate.ExplainFor(r.Context(), gate.Asker{Account: name}, question)
+		answer, err := st.Gate.AnswerFor(r.Context(), gate.Asker{Account: name}, question)
 		if err != nil {
 			return nil, "", err
 		}
-		if x.Answer != "deny" {
-			holders = append(holders, holder{name, x.Answer})
+		if answer != gate.Deny {
+			holders = append(holders, holder{name, answer})
 		}
 	}
 	return holders, "", nil
@@ -235,12 +235,12 @@ func (st *state) mayWhat(r *http.Request, account string, question gate.Question
 	}
 	for _, name := range names {
 		question.Type, question.Name = customhouse.TypeRepository, name
-		x, err := st.Gate.ExplainFor(r.Context(), gate.Asker{Account: account}, question)
+		answer, err := st.Gate.AnswerFor(r.Context(), gate.Asker{Account: account}, question)
 		if err != nil {
 			return nil, "", err
 		}
-		if x.Answer != "deny" {
-			holders = append(holders, holder{name, x.Answer})
+		if answer != gate.Deny {
+			holders = append(holders, holder{name, answer})
 		}
 	}
 	if more && len(names) > 0 {

@@ -1,10 +1,13 @@
 package server_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"customhouse"
 	"customhouse/policy"
@@ -13,7 +16,7 @@ import (
 // explained is what GET /api/explain answers.
 type explained struct {
 	Answer, Message, Account, Name, Reason string
-	Rules                                  []struct{ Rule, Says string }
+	Rules                                  []struct{ Rule, Text string }
 }
 
 // Everybody may ask about themselves, and is told what they would be if they tried; what is about others, or the rules, is
@@ -83,6 +86,25 @@ func TestAPIExplainSupposes(t *testing.T) {
 			h.as("admin").get("/api/explain?repo=b/app&account=bob"+query).want(http.StatusOK, "").into(&x)
 			if x.Answer != want {
 				t.Errorf("%q = %+v, want %s", query, x, want)
+			}
+		}
+	}
+}
+
+// The API answers as `customhouse policy explain --json` does: both give the policy's report.
+func TestAPIExplainReports(t *testing.T) {
+	h := open(t, setup{})
+	p, err := policy.Compile(usual(), policy.Options{})
+	must(t, err)
+	at := time.Date(2040, 6, 1, 12, 0, 0, 0, time.UTC)
+	for _, all := range []bool{false, true} {
+		for _, account := range []string{"zoe", "bob"} {
+			q := policy.Query{Identity: customhouse.Identity{Account: account}, Type: "repository", Name: "b/app", Action: "push", Time: at, Target: policy.Target{Tag: "v1", Known: policy.FactTag}}
+			want, err := json.Marshal(p.Explain(q).Report(q, all))
+			must(t, err)
+			got := h.as("admin").get(fmt.Sprintf("/api/explain?repo=b/app&tag=v1&action=push&account=%s&time=2040-06-01T12:00:00Z&trace=%v", account, all)).want(http.StatusOK, "").body
+			if string(bytes.TrimSpace(got)) != string(want) {
+				t.Errorf("the API says\n%s, the policy\n%s", got, want)
 			}
 		}
 	}

@@ -47,7 +47,7 @@ asks for one of them the answer may be maybe. --tag '' says that there is none.`
 				return err
 			}
 			query := c.Query(q)
-			report := p.Explain(query).Report(c.Rules, query, all)
+			report := p.Explain(query).Report(query, all)
 			if asJSON {
 				err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 			} else {
