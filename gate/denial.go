@@ -48,6 +48,9 @@ func (g *Gate) why(grant *Grant, need *Need, action customhouse.Action, d *polic
 	if d.Message != "" {
 		return ": " + tellable(d.Message)
 	}
+	if d.Reason == outOfScope && g.denials == TellReason {
+		return ": it is " + outOfScope
+	}
 	near, ok := g.policy.(nearer)
 	if g.denials != TellReason || !ok || d.Rule < 0 && d.Source != "" { // rules have not decided, but somebody else
 		return ""
@@ -137,12 +140,16 @@ func deed(a customhouse.Action, need *Need) string {
 		return "see the tags of " + need.Name
 	case customhouse.Push:
 		return "push to " + what
-	case customhouse.Create, customhouse.Mount:
+	case customhouse.Create:
 		return "push new content to " + what
+	case customhouse.Mount:
+		return "mount layers in " + need.Name
 	case customhouse.Refer:
 		return "attach to what is in " + need.Name
 	case customhouse.Delete:
 		return "delete from " + what
+	case customhouse.Admin:
+		return "administer " + need.Name
 	}
 	switch {
 	case a == customhouse.Update && precise:

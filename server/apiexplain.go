@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -18,6 +19,12 @@ var (
 	explainParams = []string{"repo", "type", "name", "action", "tag", "digest", "mediaType", "artifactType", "account", "ip", "trace", "method", "service", "time"}
 	accessParams  = []string{"repo", "type", "name", "action", "tag", "digest", "mediaType", "artifactType", "account", "last", "n"}
 )
+
+// explainable are the actions that a question may be about: those that rules may name.
+var explainable = []customhouse.Action{
+	customhouse.Pull, customhouse.List, customhouse.Push, customhouse.Create, customhouse.Update, customhouse.Mount, customhouse.PutTag,
+	customhouse.Refer, customhouse.Delete, customhouse.Admin, customhouse.All,
+}
 
 // explainsOthers tells whether more is asked for than what somebody may know of themselves.
 func explainsOthers(q apiRequest, who customhouse.Identity) bool {
@@ -117,8 +124,11 @@ func (q *apiRequest) policyQuestion() (gate.Question, error) {
 	if q.query.Has("repo") && (q.query.Has("type") || q.query.Has("name")) {
 		return bad("repo", "stands for type and name; use one or the other")
 	}
-	if _, err := customhouse.ParseScope(p.Type + ":" + cmp.Or(p.Name, "x") + ":" + string(p.Action)); err != nil || strings.Contains(string(p.Action), ",") {
-		return bad(cmp.Or(map[bool]string{true: "repo"}[q.query.Has("repo")], "name"), "want the name of a resource, and one action")
+	if !slices.Contains(explainable, p.Action) {
+		return bad("action", fmt.Sprintf("want one of %q", explainable))
+	}
+	if _, err := customhouse.ParseScope(p.Type + ":" + cmp.Or(p.Name, "x") + ":" + string(p.Action)); err != nil {
+		return bad(cmp.Or(map[bool]string{true: "repo"}[q.query.Has("repo")], "name"), "want the name of a resource, without a tag")
 	}
 	t := &p.Target
 	if q.query.Has("tag") {

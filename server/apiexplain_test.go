@@ -59,7 +59,7 @@ func TestAPIExplain(t *testing.T) {
 	if x := ask("admin", "repo=a/app&account=alice&action=push"); x.Answer != "deny" || x.Reason == "" || len(x.Rules) == 0 {
 		t.Errorf("an admin is told of others %+v", x)
 	}
-	for _, bad := range []string{"", "repo=A", "repo=a/app&action=pull,push", "repo=a/app&tag=%20", "repo=a/app&digest=x", "repo=a&type=registry", "repo=a&what=x", "repo=a/app&ip=x&account=b", "repo=a/app&time=x", "repo=a/app&time=", "repo=a/app&claim=x", "repo=a/app&method=a&method=b"} {
+	for _, bad := range []string{"", "repo=A", "repo=a/app&action=pull,push", "repo=a/app&action=fly", "repo=a/app:v1", "repo=a/app&tag=%20", "repo=a/app&digest=x", "repo=a&type=registry", "repo=a&what=x", "repo=a/app&ip=x&account=b", "repo=a/app&time=x", "repo=a/app&time=", "repo=a/app&claim=x", "repo=a/app&method=a&method=b"} {
 		h.as("admin").get("/api/explain?"+bad).want(http.StatusBadRequest, "")
 	}
 }

@@ -98,7 +98,16 @@ func TestAPITokens(t *testing.T) {
 	}
 	laptop := h.knows("alice", token.Secret)
 	laptop.get("/v2/a/app/tags/list").want(http.StatusNotFound, "") // let through, and there is none
-	laptop.get("/v2/a/other/tags/list").want(http.StatusForbidden, "DENIED")
+	if m := laptop.get("/v2/a/other/tags/list").want(http.StatusForbidden, "DENIED"); !strings.Contains(string(m.body), "outside of what the credential is for") {
+		t.Errorf("refusal = %s, want that it is the credential's", m.body)
+	}
+	for _, p := range []person{alice, laptop} { // what one may do is what one's credential may
+		var x explained
+		p.get("/api/explain?repo=a/other&action=pull").want(http.StatusOK, "").into(&x)
+		if deny := strings.Contains(x.Message, "outside of what the credential is for"); (x.Answer == "deny") != (p == laptop) || deny != (p == laptop) {
+			t.Errorf("explain = %+v", x)
+		}
+	}
 	var list struct{ Tokens []made }
 	for _, p := range []person{alice, laptop} {
 		list.Tokens = nil
