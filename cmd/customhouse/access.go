@@ -48,7 +48,7 @@ directory or a program are not: ask about one with --account.`,
 			if len(args) == 1 {
 				host = args[0]
 			}
-			if err := far.open(cmd, host); err != nil {
+			if err := far.open(cmd, host, "registry:policy:admin"); err != nil {
 				return err
 			}
 			q := url.Values{"action": {action}}

@@ -16,11 +16,8 @@ import (
 	"strings"
 	"time"
 
-	"customhouse"
-
 	"github.com/spf13/cobra"
 	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/credentials"
 )
 
 // longestAnswer is how many bytes of an answer are read.
@@ -54,8 +51,8 @@ func (f *farRegistry) addFlags(cmd *cobra.Command) {
 	cmd.MarkFlagFilename("ca", "pem", "crt")
 }
 
-// open gets ready to ask host.
-func (f *farRegistry) open(cmd *cobra.Command, host string) error {
+// open gets ready to ask host. Scope is what a token has to carry for the questions, "" for nothing.
+func (f *farRegistry) open(cmd *cobra.Command, host, scope string) error {
 	if u, err := url.Parse("https://" + host); err != nil || u.Host != host || u.Hostname() == "" {
 		return withHint(fmt.Errorf("%q is no server", host), "want HOST or HOST:PORT")
 	}
@@ -78,27 +75,7 @@ func (f *farRegistry) open(cmd *cobra.Command, host string) error {
 	transport.TLSClientConfig = trust
 	f.client = &http.Client{Transport: transport, Timeout: 30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }} // the password is for this host
-	return f.login(cmd)
-}
-
-func (f *farRegistry) login(cmd *cobra.Command) error {
-	if f.username != "" {
-		password, err := await(cmd.Context(), func() (customhouse.Secret, error) { return readPassword(cmd.InOrStdin()) })
-		f.credential = auth.Credential{Username: f.username, Password: string(password)}
-		return err
-	}
-	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
-	if err != nil {
-		return fmt.Errorf("docker's configuration: %w", err)
-	}
-	if f.credential, err = credentials.Credential(store)(cmd.Context(), f.host); err != nil {
-		return fmt.Errorf("docker's credentials for %s: %w", f.host, err)
-	}
-	if f.credential.Password == "" && f.credential.RefreshToken != "" {
-		return withHint(fmt.Errorf("docker's credentials for %s are a refresh token, which this command does not use up", f.host),
-			"give a password with --username NAME --password-stdin")
-	}
-	return nil
+	return f.login(cmd, scope)
 }
 
 func (f *farRegistry) whoami(ctx context.Context) (me self, err error) {
@@ -125,41 +102,68 @@ func (f *farRegistry) mayDo(ctx context.Context, repo, tag string) ([]mayDo, err
 	return all, nil
 }
 
-// get reads the answer to a question into v. A registry on this machine that turns out to be without TLS is asked without.
+// get reads the answer to a question into v.
 func (f *farRegistry) get(ctx context.Context, path string, query url.Values, v any) error {
-	resp, err := f.send(ctx, path, query)
-	if f.scheme == "https" && errors.Is(err, http.ErrSchemeMismatch) {
-		if !loopback(f.host) || f.ca != "" || f.insecure {
-			return withHint(fmt.Errorf("%s speaks HTTP without TLS", f.host), "--plain-http sends it the password all the same")
-		}
-		f.scheme = "http"
-		resp, err = f.send(ctx, path, query)
-	}
+	resp, body, err := f.send(ctx, http.MethodGet, path, query)
 	if err != nil {
-		if failed := (*url.Error)(nil); errors.As(err, &failed) {
-			err = failed.Err // without the address that was asked
-		}
-		return fmt.Errorf("ask %s: %w", f.host, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, longestAnswer))
-	if err != nil {
-		return fmt.Errorf("ask %s: %w", f.host, err)
+		return err
 	}
 	if resp.StatusCode != http.StatusOK {
 		return f.refused(resp, body)
 	}
+	return f.read(body, v)
+}
+
+func (f *farRegistry) read(body []byte, v any) error {
 	if err := json.Unmarshal(body, v); err != nil {
 		return withHint(fmt.Errorf("%s answers something else than this API", f.host), "is it a customhouse?")
 	}
 	return nil
 }
 
-func (f *farRegistry) send(ctx context.Context, path string, query url.Values) (*http.Response, error) {
-	u := url.URL{Scheme: f.scheme, Host: f.host, Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+// send returns an answer and its body. The values are a query, or the form of a POST. A registry on this machine that turns
+// out to be without TLS is asked without.
+func (f *farRegistry) send(ctx context.Context, method, path string, values url.Values) (*http.Response, []byte, error) {
+	resp, err := f.sendOnce(ctx, method, path, values)
+	if f.scheme == "https" && errors.Is(err, http.ErrSchemeMismatch) {
+		if !loopback(f.host) || f.ca != "" || f.insecure {
+			return nil, nil, withHint(fmt.Errorf("%s speaks HTTP without TLS", f.host), "--plain-http sends it the password all the same")
+		}
+		f.scheme = "http"
+		resp, err = f.sendOnce(ctx, method, path, values)
+	}
+	if err != nil {
+		if failed := (*url.Error)(nil); errors.As(err, &failed) {
+			err = failed.Err // without the address that was asked
+		}
+		err = fmt.Errorf("ask %s: %w", f.host, err)
+		if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+			err = withHint(err, "--ca FILE names who has issued its certificate")
+		}
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, longestAnswer))
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask %s: %w", f.host, err)
+	}
+	return resp, body, nil
+}
+
+func (f *farRegistry) sendOnce(ctx context.Context, method, path string, values url.Values) (*http.Response, error) {
+	u := url.URL{Scheme: f.scheme, Host: f.host, Path: path}
+	var form io.Reader
+	if method == http.MethodPost {
+		form = strings.NewReader(values.Encode())
+	} else {
+		u.RawQuery = values.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), form)
 	if err != nil {
 		return nil, err
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	switch c := f.credential; {
 	case c.AccessToken != "":
@@ -180,6 +184,9 @@ func (f *farRegistry) refused(resp *http.Response, body []byte) error {
 	}
 	if json.Unmarshal(body, &envelope) == nil && len(envelope.Errors) > 0 && envelope.Errors[0].Message != "" {
 		said = printable(envelope.Errors[0].Message)
+	}
+	if f.plainHTTP && strings.Contains(string(body), "HTTP request to an HTTPS server") {
+		return withHint(fmt.Errorf("%s speaks TLS", f.host), "leave out --plain-http")
 	}
 	err := fmt.Errorf("%s: %s", f.host, said)
 	switch resp.StatusCode {

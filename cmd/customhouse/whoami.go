@@ -49,7 +49,8 @@ labels, claims and the method of login; the scopes that the credential is limite
 asks 127.0.0.1:5000.
 
 Credentials are those of docker login, from its configuration or a credential helper, or --username with a password on
-standard input. As with docker, a registry on this machine may be without TLS; another needs --plain-http for that.
+standard input. A refresh token, which is what docker login leaves where the registry gives one, goes to SERVER alone. As
+with docker, a registry on this machine may be without TLS; another needs --plain-http for that.
 
 With --repo it also tells what the rules let one do there. The answer is maybe where it depends on a tag: --tag names one.`,
 		Example: `  customhouse whoami registry.example.com
@@ -64,7 +65,7 @@ With --repo it also tells what the rules let one do there. The answer is maybe w
 			if len(args) == 1 {
 				host = args[0]
 			}
-			if err := far.open(cmd, host); err != nil {
+			if err := far.open(cmd, host, ""); err != nil {
 				return err
 			}
 			me, err := far.whoami(cmd.Context())
