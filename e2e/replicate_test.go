@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -116,6 +117,10 @@ func TestReplication(t *testing.T) {
 		crane.run(t, "tag", s.host+"/team/app:v1", "v2")
 		for _, tag := range []string{":v1", ":v2"} {
 			s.comes(t, "what was pushed", func() bool { return has(t, crane, hub+"/team/app"+tag, l.index.Digest) })
+		}
+		s.comes(t, "word of it", func() bool { return !strings.Contains(s.status(t, "out"), "never") })
+		if log := s.all.String(); !regexp.MustCompile(`"name":"out","copied":\d+,[^\n]*"bytes":[1-9]`).MatchString(log) {
+			t.Error("the log does not tell how many bytes went there")
 		}
 	})
 	t.Run("deletion of a tag", func(t *testing.T) {

@@ -206,15 +206,15 @@ func (d *destination) Push(ctx context.Context, desc ocispec.Descriptor, r io.Re
 			return fmt.Errorf("manifest %s is larger than %d bytes", digest, registry.MaxManifestSize)
 		}
 		err = d.push(ctx, desc.MediaType, b, digest)
-		return d.count(int64(len(b)), err)
+		return d.im.count(int64(len(b)), err)
 	}
-	return d.count(desc.Size, explain(d.Monolithic(ctx, digest, desc.Size, io.LimitReader(r, desc.Size+1))))
+	return d.im.count(desc.Size, explain(d.Monolithic(ctx, digest, desc.Size, io.LimitReader(r, desc.Size+1))))
 }
 
-func (d *destination) count(size int64, err error) error {
+func (im *importing) count(size int64, err error) error {
 	if err == nil {
-		d.im.pieces.Add(1)
-		d.im.bytes.Add(size)
+		im.pieces.Add(1)
+		im.bytes.Add(size)
 	}
 	return err
 }

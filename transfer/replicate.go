@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/time/rate"
+	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -37,7 +39,7 @@ type Replicated struct {
 	Present int64 // tags that were the same already
 	Deleted int64
 	Failed  int64
-	Bytes   int64 // of content that was copied to here
+	Bytes   int64 // of content that was copied
 	Last    error // why the last one failed; nil if none has
 }
 
@@ -180,6 +182,18 @@ func (r *replicating) repository(ctx context.Context, there string) error {
 	return nil
 }
 
+// counted is a place elsewhere, whose content counts for the run as what comes to here does.
+type counted struct {
+	content.Storage
+	im *importing
+}
+
+// Push implements content.Storage.
+func (c counted) Push(ctx context.Context, d ocispec.Descriptor, r io.Reader) error {
+	err := c.Storage.Push(ctx, d, r)
+	return c.im.count(d.Size, err)
+}
+
 func has(tags map[string]string, t string) bool {
 	_, ok := tags[t]
 	return ok
@@ -223,7 +237,7 @@ func (r *replicating) pair(ctx context.Context, repo customhouse.Repo, there str
 	}
 	local := &destination{Repository: p.near, im: r.im}
 	if r.Push {
-		p.graph = graph{from: local, to: p.far, near: local, referrers: p.referrersHere}
+		p.graph = graph{from: local, to: counted{p.far, r.im}, near: local, referrers: p.referrersHere}
 		return p, nil
 	}
 	p.graph = graph{from: p.far, to: local, near: local, referrers: p.referrersThere}

@@ -59,7 +59,7 @@ func mirrorStatusCommand(s *settings) *cobra.Command {
 
 func lastRun(last index.Replication) string {
 	switch {
-	case last.Started.UnixMilli() == 0:
+	case last.Started.UnixMilli() == 0 && last.Finished.UnixMilli() == 0:
 		return "never"
 	case last.Finished.Before(last.Started):
 		return "runs since " + last.Started.UTC().Format(time.DateTime)

@@ -186,7 +186,7 @@ func (p *replicator) one(ctx context.Context, reg *registry.Registry, r replicat
 	if err != nil {
 		text = err.Error()
 	}
-	if ctx.Err() == nil && (whole || err != nil) { // one that is ended goes on with the next process
+	if ctx.Err() == nil { // one that is ended goes on with the next process
 		p.noted(r, p.index.EndReplication(ctx, index.Replication{
 			Name: r.Name, Copied: done.Copied, Present: done.Present, Deleted: done.Deleted, Failed: done.Failed, Bytes: done.Bytes, Error: text,
 		}))
