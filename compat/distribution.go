@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"customhouse"
 	"customhouse/config"
@@ -220,25 +221,35 @@ func (t *distributionTranslation) health() {
 	for i, f := range h.Files {
 		key := fmt.Sprintf("health.file[%d].", i)
 		t.to.Health.Files = append(t.to.Health.Files, config.FileCheck{
-			File: f.File, Interval: t.duration(key+"interval", f.Interval, 0), Threshold: int(f.Threshold),
+			File: f.File, Interval: t.every(key+"interval", f.Interval), Threshold: int(f.Threshold),
 		})
 	}
 	for i, c := range h.HTTP {
 		key := fmt.Sprintf("health.http[%d].", i)
 		t.to.Health.HTTP = append(t.to.Health.HTTP, config.HTTPCheck{
 			URI: c.URI, Headers: c.Headers, Status: int(c.Status), Timeout: t.duration(key+"timeout", c.Timeout, 0),
-			Interval: t.duration(key+"interval", c.Interval, 0), Threshold: int(c.Threshold),
+			Interval: t.every(key+"interval", c.Interval), Threshold: int(c.Threshold),
 		})
 	}
 	for i, c := range h.TCP {
 		key := fmt.Sprintf("health.tcp[%d].", i)
 		t.to.Health.TCP = append(t.to.Health.TCP, config.TCPCheck{
-			Addr: c.Addr, Timeout: t.duration(key+"timeout", c.Timeout, 0), Interval: t.duration(key+"interval", c.Interval, 0), Threshold: int(c.Threshold),
+			Addr: c.Addr, Timeout: t.duration(key+"timeout", c.Timeout, 0), Interval: t.every(key+"interval", c.Interval), Threshold: int(c.Threshold),
 		})
 	}
 	if len(h.Files)+len(h.HTTP)+len(h.TCP) > 0 {
 		t.warn("health", "a check that fails makes /readyz say no; distribution answered every request with 503")
 	}
+}
+
+// every returns the time between two checks: distribution lets one that is meant as seconds run without a pause.
+func (t *distributionTranslation) every(key string, d duration) time.Duration {
+	every := t.duration(key, d, 0)
+	if every > 0 && every < time.Second {
+		t.warn(key, "at least 1s")
+		every = time.Second
+	}
+	return every
 }
 
 // validation translates what manifests may name.
