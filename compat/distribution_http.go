@@ -3,6 +3,7 @@ package compat
 import (
 	"fmt"
 	"net"
+	"os"
 	"strings"
 
 	"customhouse/config"
@@ -75,6 +76,9 @@ func (t *distributionTranslation) tls(s dTLS) {
 		t.to.TLS.ACME = config.ACME{Hosts: l.Hosts, Email: l.Email, Directory: l.Directory}
 		if l.CacheFile != "" {
 			t.to.TLS.ACME.Cache = t.absolute(l.CacheFile)
+			if info, err := os.Stat(t.to.TLS.ACME.Cache); t.checkFiles && err == nil && !info.IsDir() {
+				t.wrong("http.tls.letsencrypt.cachefile", "is a file, as 2.x kept certificates in; name a folder, which is made if it is not there")
+			}
 		}
 	}
 }

@@ -43,7 +43,7 @@ type ACME struct {
 	// The address that the authority writes to when something is wrong with a certificate.
 	Email string `yaml:"email"`
 
-	// The folder that keeps account and certificates. It has to be there.
+	// The folder that keeps account and certificates. It is made if it is not there.
 	Cache string `yaml:"cache"`
 
 	// The directory URL of the authority. Empty is Let's Encrypt.

@@ -60,9 +60,9 @@ func TestS85_AuthServerLetsEncrypt(t *testing.T) {
 	port := freePort(t)
 	directory, ca := startPebble(t, port)
 	dir, _ := newAuthDir(t, true)
-	cache := t.TempDir()
+	cache := filepath.Join(t.TempDir(), "made", "by it")
 	config := write(t, dir, "acme.yml", authConfig(t, dir, true,
-		"server:\n  addr: 127.0.0.1:"+port+"\n  letsencrypt: {email: ops@example.com, cache_dir: "+cache+", host: "+host+"}\n"+
+		"server:\n  addr: 127.0.0.1:"+port+"\n  letsencrypt: {email: ops@example.com, cache_dir: \""+cache+"\", host: "+host+"}\n"+
 			"customhouse: {tls: {acme: {directory: \""+directory+"\", ca: "+ca+"}}}\n"))
 	serveAuth(t, nil, config)
 	shake := func(name string) (tls.ConnectionState, error) {

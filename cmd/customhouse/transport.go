@@ -169,12 +169,8 @@ func clientCAs(t config.TLS) (*x509.CertPool, error) {
 
 // newManager returns who gets certificates by ACME.
 func newManager(a config.ACME) (*autocert.Manager, error) {
-	info, err := os.Stat(a.Cache)
-	if err == nil && !info.IsDir() {
-		err = errors.New("no folder")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("tls.acme.cache: %w", err)
+	if err := makeFolder(a.Cache); err != nil {
+		return nil, fmt.Errorf("the folder for certificates (tls.acme.cache): %w", err)
 	}
 	m := &autocert.Manager{
 		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(a.Cache), HostPolicy: autocert.HostWhitelist(a.Hosts...),
