@@ -12,13 +12,16 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"customhouse/config"
 )
@@ -144,9 +147,24 @@ func newEncryption(t config.TLS, http2 bool, before *encryption, log *slog.Logge
 			return nil, err
 		}
 	}
-	e.config.GetCertificate = e.manager.GetCertificate
+	e.config.GetCertificate = e.certificate(log)
 	e.config.NextProtos = append(e.config.NextProtos, acme.ALPNProto) // by which the authority sees that the host is ours
 	return e, nil
+}
+
+// certificate returns what finds the certificate for a connection, and tells now and then why there is none for a host of
+// ours: the client hears of an internal error at most.
+func (e *encryption) certificate(log *slog.Logger) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	sometimes := rate.Sometimes{Interval: time.Minute}
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		found, err := e.manager.GetCertificate(hello)
+		if err != nil && slices.ContainsFunc(e.section.ACME.Hosts, func(host string) bool { return strings.EqualFold(host, hello.ServerName) }) {
+			sometimes.Do(func() {
+				log.Error("no certificate could be got; connections fail", "host", hello.ServerName, "error", err)
+			})
+		}
+		return found, err
+	}
 }
 
 // clientCAs returns the authorities whose certificates clients may show, nil for none.
