@@ -91,6 +91,10 @@ func (t *distributionTranslation) purging(p *dPurging) {
 		return
 	}
 	t.to.Limits.UploadTTL = t.duration(key+".age", *p.Age, distributionAge)
+	if ttl := t.to.Limits.UploadTTL; ttl < time.Minute {
+		t.warn(key+".age", "at least 1m: uploads of slow clients rest for moments")
+		t.to.Limits.UploadTTL = time.Minute
+	}
 	if *p.DryRun {
 		t.to.Limits.UploadTTL = 0
 	}
