@@ -7,6 +7,9 @@ import (
 	"customhouse/config"
 )
 
+// distributionTTL is how long distribution keeps what it has fetched.
+const distributionTTL = 168 * time.Hour
+
 // proxy translates the section proxy: all repositories are copies of those of one registry, under their names there.
 func (t *distributionTranslation) proxy() {
 	p := t.from.Proxy
@@ -40,6 +43,8 @@ func (t *distributionTranslation) proxy() {
 	if !strings.Contains(p.Remote, "://") {
 		m.URL = "https://" + m.URL
 	}
-	t.warn("proxy", "content is not dropped after ttl: only how long a tag is served while %s does not answer goes by it", m.URL)
+	if ttl := config.Or(m.TTL, distributionTTL); ttl > 0 {
+		t.warn("proxy", "what nobody has asked for in %s (ttl) is dropped, not all that was fetched so long ago; its bytes stay until collection, which this release does not have, can free them", ttl)
+	}
 	t.to.Mirrors = []config.Mirror{m}
 }

@@ -23,8 +23,8 @@ type Mirror struct {
 	// How long a tag counts before the other registry is asked what it points to. Left out, it is 1m; 0 asks for each pull.
 	TagTTL *time.Duration `yaml:"tag_ttl"`
 
-	// How long after it was last confirmed a tag is served while the other registry cannot tell. Left out, it is 168h; 0
-	// is for ever.
+	// How long content is kept that nobody asks for, and how long after it was last confirmed a tag is served while the
+	// other registry cannot tell. Left out, it is 168h; 0 is for ever.
 	TTL *time.Duration `yaml:"ttl"`
 
 	// Whether a tag is served as it was while the other registry cannot tell. Left out, it is.

@@ -58,7 +58,7 @@ func (db *DB) Load(ctx context.Context, repo customhouse.Repo, l Load) error {
 			}
 		}
 		for i, m := range l.Manifests {
-			if err := insertManifest(ctx, t, id, m.Manifest, annotations[i], m.Created.Unix(), m.Names); err != nil {
+			if err := insertManifest(ctx, t, id, m.Manifest, annotations[i], m.Created.Unix(), false, m.Names); err != nil {
 				return err
 			}
 		}

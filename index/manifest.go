@@ -34,6 +34,7 @@ type Put struct {
 	Sparse   bool                     // whether children may be absent
 	Needed   []customhouse.Descriptor // children that may not, whatever Sparse says
 	Tags     []customhouse.Tag        // shall point to the manifest
+	Fetched  bool                     // whether it comes from an upstream, and goes when nobody asks for it; see DropUnused
 	Names    *Names                   // all that the manifest names, whether it has to be there or not; nil leaves that to NoteNames
 	May      May                      // whether the manifest may be new, and tags be made or moved
 }
@@ -93,7 +94,7 @@ func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) e
 			return err
 		}
 		m, now := put.Manifest, db.now().Unix()
-		if err := insertManifest(ctx, t, id, m, annotations, now, put.Names); err != nil {
+		if err := insertManifest(ctx, t, id, m, annotations, now, put.Fetched, put.Names); err != nil {
 			return err
 		}
 		if err := listRepo(ctx, t, repo, true); err != nil {
@@ -114,15 +115,22 @@ func (db *DB) PutManifest(ctx context.Context, repo customhouse.Repo, put Put) e
 	})
 }
 
-// insertManifest makes the row of a manifest, if it is not there, and those of what it names.
-func insertManifest(ctx context.Context, t *tx, id int64, m Manifest, annotations string, created int64, names *Names) error {
-	named := 1
+// insertManifest makes the row of a manifest, if it is not there, and those of what it names. What was fetched and is pushed
+// then counts as pushed.
+func insertManifest(ctx context.Context, t *tx, id int64, m Manifest, annotations string, created int64, fetched bool, names *Names) error {
+	named, asked := 1, int64(0)
 	if names == nil {
 		named = 0
 	}
-	made, err := t.changed(ctx, "insert into manifest (repo_id, digest, media_type, size, subject, artifact_type, annotations, created, named)"+
-		" values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (repo_id, digest) do nothing",
-		id, m.Digest.String(), m.MediaType, m.Size, m.Subject.String(), m.ArtifactType, annotations, created, named)
+	if fetched {
+		asked = created
+	}
+	made, err := t.changed(ctx, "insert into manifest (repo_id, digest, media_type, size, subject, artifact_type, annotations, created, named, fetched)"+
+		" values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (repo_id, digest) do nothing",
+		id, m.Digest.String(), m.MediaType, m.Size, m.Subject.String(), m.ArtifactType, annotations, created, named, asked)
+	if err == nil && made == 0 {
+		err = t.exec(ctx, "update manifest set fetched = ? where repo_id = ? and digest = ? and fetched <> 0", asked, id, m.Digest.String())
+	}
 	switch {
 	case err != nil || names == nil:
 		return err
@@ -241,27 +249,32 @@ func (db *DB) DeleteManifest(ctx context.Context, repo customhouse.Repo, d custo
 		if err := may.asks(func() ([]Change, error) { return removal(ctx, t, repo, d) }); err != nil {
 			return err
 		}
-		if err := t.exec(ctx, "delete from tag where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
-			return err
-		}
-		if err := t.exec(ctx, "delete from tag_history where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
-			return err
-		}
-		if err := forgetManifest(ctx, t, repo, d); err != nil {
-			return err
-		}
-		n, err := t.changed(ctx, "delete from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return customhouse.ErrNotFound
-		}
-		if err := listRepo(ctx, t, repo, false); err != nil {
+		if err := removeManifest(ctx, t, repo, d); err != nil {
 			return err
 		}
 		return db.record(ctx, t, customhouse.Event{Action: customhouse.EventDelete, Repo: repo.String(), Digest: d.String()})
 	})
+}
+
+// removeManifest removes a manifest and the tags that point to it. customhouse.ErrNotFound.
+func removeManifest(ctx context.Context, t *tx, repo customhouse.Repo, d customhouse.Digest) error {
+	if err := t.exec(ctx, "delete from tag where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
+		return err
+	}
+	if err := t.exec(ctx, "delete from tag_history where repo_id = "+idOf+" and digest = ?", repo.String(), d.String()); err != nil {
+		return err
+	}
+	if err := forgetManifest(ctx, t, repo, d); err != nil {
+		return err
+	}
+	n, err := t.changed(ctx, "delete from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return customhouse.ErrNotFound
+	}
+	return listRepo(ctx, t, repo, false)
 }
 
 // Referrers yields, in the order of their digests, the manifests of the repository after the given digest whose subject is

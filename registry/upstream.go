@@ -38,7 +38,7 @@ type Source struct {
 	Upstream Upstream
 	Repo     customhouse.Repo // its name there
 	TagTTL   time.Duration    // how long a tag counts before the upstream is asked again
-	TTL      time.Duration    // how long after it was last confirmed a tag is served while the upstream cannot tell; 0 is for ever
+	TTL      time.Duration    // how long after it was last confirmed a tag is served while the upstream cannot tell, and how long content is kept that nobody asks for; 0 is for ever
 	NoStale  bool             // whether a tag is not served while the upstream cannot tell
 	Linger   time.Duration    // how long a blob goes on coming after the last client that waited for it has left
 }
@@ -124,6 +124,7 @@ func (p Repository) resolveFrom(ctx context.Context, src *Source, ref customhous
 	a, known := p.known(ref.String())
 	switch {
 	case here && (known && !a.unknown || !ref.Digest.IsZero()):
+		p.used(ctx, src, local.Digest)
 		return local.Descriptor, nil
 	case known && a.unknown:
 		return customhouse.Descriptor{}, manifestUnknown(ref)
@@ -136,6 +137,7 @@ func (p Repository) resolveFrom(ctx context.Context, src *Source, ref customhous
 	switch {
 	case err == nil && here && d == local.Digest:
 		p.confirm(ctx, src, ref.Tag)
+		p.used(ctx, src, d)
 		return local.Descriptor, nil
 	case err == nil:
 		m, failed := p.fetchManifest(ctx, src, d, ref.Tag)
@@ -154,6 +156,7 @@ func (p Repository) resolveFrom(ctx context.Context, src *Source, ref customhous
 	if here && ctx.Err() == nil && p.mayBeStale(ctx, src, ref.Tag) {
 		p.r.opts.Log.Warn("a tag is served as it was: its upstream cannot tell", "repository", p.name.String(), "tag", ref.String(), "error", err)
 		p.remember(ref.String(), false, outageTTL)
+		p.used(ctx, src, local.Digest)
 		return local.Descriptor, nil
 	}
 	return customhouse.Descriptor{}, p.upstreamError(ref.String(), err, manifestUnknown(ref))
@@ -222,7 +225,7 @@ func (p Repository) fetchManifest(ctx context.Context, src *Source, d customhous
 // point makes a manifest visible whose bytes are here and that has these names, nil for one that is visible, and lets tag
 // point to it unless that is zero. Nobody is asked: what a copy holds is up to its upstream.
 func (p Repository) point(ctx context.Context, src *Source, m index.Manifest, tag customhouse.Tag, names *index.Names) error {
-	put := index.Put{Manifest: m, Sparse: true, Names: names}
+	put := index.Put{Manifest: m, Sparse: true, Fetched: true, Names: names}
 	if !tag.IsZero() {
 		put.Tags = []customhouse.Tag{tag}
 	}

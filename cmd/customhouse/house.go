@@ -204,6 +204,7 @@ func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) err
 	background.Go(func() { h.turnKeys(backgroundCtx) })
 	if h.role.registry {
 		background.Go(func() { h.sweep(backgroundCtx, c.Limits.UploadTTL) })
+		background.Go(func() { h.expire(backgroundCtx) })
 		background.Go(func() { h.parts.replicator.run(backgroundCtx, h.parts.current) })
 		if c.Storage.Adopt != "" {
 			background.Go(func() { h.adopt(backgroundCtx, c) })
@@ -262,6 +263,19 @@ func (h *house) sweep(ctx context.Context, ttl time.Duration) {
 			if err := h.parts.current().Sweep(ctx); err != nil && ctx.Err() == nil {
 				h.log.Error("abandoned uploads could not be removed", "error", err)
 			}
+		}
+	}
+}
+
+// expire drops from mirrors what nobody asks for.
+func (h *house) expire(ctx context.Context) {
+	for sleep(ctx, time.Minute) {
+		dropped, err := h.parts.current().Expire(ctx)
+		if err != nil && ctx.Err() == nil {
+			h.log.Error("what nobody asks for could not be dropped from mirrors", "error", err)
+		}
+		if dropped > 0 {
+			h.log.Info("dropped from mirrors, for nobody has asked for it in their ttl", "manifests", dropped)
 		}
 	}
 }
