@@ -3,7 +3,6 @@ package config_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,44 +10,21 @@ import (
 
 	"customhouse/config"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
 // TestR24_BadFiles: every file of testdata/bad is refused with every fault in it, at its place.
 func TestR24_BadFiles(t *testing.T) {
-	archives, err := filepath.Glob("testdata/bad/*.txtar")
-	if err != nil || len(archives) == 0 {
-		t.Fatalf("no files in testdata/bad: %v", err)
-	}
-	for _, path := range archives {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(a.Files) != 2 || a.Files[0].Name != "customhouse.yml" || a.Files[1].Name != "errors" {
-				t.Fatalf("want the files customhouse.yml and errors in %s", path)
-			}
-			_, err = config.Parse("customhouse.yml", a.Files[0].Data)
-			if !errors.As(err, new(config.Errors)) {
-				t.Fatalf("Parse = %v, want Errors", err)
-			}
-			got := err.Error() + "\n"
-			if strings.Contains(got, "hunter2") {
-				t.Errorf("a password is in the message:\n%s", got)
-			}
-			if *update {
-				a.Files[1].Data = []byte(got)
-				if err := os.WriteFile(path, txtar.Format(a), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if diff := cmp.Diff(string(a.Files[1].Data), got); diff != "" {
-				t.Errorf("errors differ (-want +got):\n%s", diff)
-			}
-		})
-	}
+	golden(t, "bad", func(t *testing.T, files []txtar.File, _ string) string {
+		_, err := config.Parse("customhouse.yml", files[0].Data)
+		if !errors.As(err, new(config.Errors)) {
+			t.Fatalf("Parse = %v, want Errors", err)
+		}
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("a password is in the message:\n%v", err)
+		}
+		return err.Error() + "\n"
+	})
 }
 
 // TestS83_Bombs: what is made to exhaust a reader is refused at once.

@@ -71,6 +71,8 @@ type Config struct {
 	// in the same way; \@ is a plain @.
 	Sets map[string]policy.Values `yaml:"sets"`
 
+	SetSources map[string]string `yaml:"-"` // where each of Sets stands, such as customhouse.yml:12
+
 	// A file of rules, or a configuration whose rules are meant, that are asked about every decision beside those that hold
 	// and decide nothing: what they would decide otherwise is logged, counted, and listed by customhouse policy shadow.
 	// Its rules may refer to the sets of this file.

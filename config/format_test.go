@@ -16,38 +16,17 @@ import (
 
 // TestFormat: each archive of testdata/format has a file and what is made of it, which stays as it is.
 func TestFormat(t *testing.T) {
-	archives, err := filepath.Glob("testdata/format/*.txtar")
-	if err != nil || len(archives) == 0 {
-		t.Fatalf("no files in testdata/format: %v", err)
-	}
-	for _, path := range archives {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(a.Files) != 2 || a.Files[0].Name != "before" || a.Files[1].Name != "after" {
-				t.Fatalf("want the files before and after in %s", path)
-			}
-			got, err := config.Format("rules.yml", a.Files[0].Data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if *update {
-				a.Files[1].Data = got
-				if err := os.WriteFile(path, txtar.Format(a), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if diff := cmp.Diff(string(a.Files[1].Data), string(got)); diff != "" {
-				t.Errorf("Format differs (-want +got):\n%s", diff)
-			}
-			again, err := config.Format("rules.yml", got)
-			if diff := cmp.Diff(string(got), string(again)); diff != "" || err != nil {
-				t.Errorf("Format of what it made differs, error %v (-want +got):\n%s", err, diff)
-			}
-		})
-	}
+	golden(t, "format", func(t *testing.T, files []txtar.File, _ string) string {
+		got, err := config.Format("rules.yml", files[0].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := config.Format("rules.yml", got)
+		if diff := cmp.Diff(string(got), string(again)); diff != "" || err != nil {
+			t.Errorf("Format of what it made differs, error %v (-want +got):\n%s", err, diff)
+		}
+		return string(got)
+	})
 }
 
 // yamlTexts returns files in YAML and the blocks of YAML in documents of this repository.

@@ -152,6 +152,17 @@ func (g *gathering) add(d *decoder, rules []policy.Rule, sets map[string]policy.
 	}
 }
 
+// setSources tells where each set stands.
+func (g *gathering) setSources() (sources map[string]string) {
+	for name, home := range g.homes {
+		if sources == nil {
+			sources = map[string]string{}
+		}
+		sources[name] = home.source(join("sets", name))
+	}
+	return sources
+}
+
 // source is where key stands, such as customhouse.yml:12.
 func (d *decoder) source(key string) string { return fmt.Sprintf("%s:%d", d.file, d.at(key).line) }
 

@@ -10,7 +10,6 @@ import (
 
 	"customhouse/config"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
@@ -33,57 +32,34 @@ func unpack(t *testing.T, a *txtar.Archive) {
 // TestR24_Includes: each archive of testdata/include is loaded from its customhouse.yml; its file "rules" lists the
 // rules in their order and the files to look at, its file "errors" all that is wrong.
 func TestR24_Includes(t *testing.T) {
-	archives, err := filepath.Glob("testdata/include/*.txtar")
-	if err != nil || len(archives) == 0 {
-		t.Fatalf("no files in testdata/include: %v", err)
-	}
-	for _, path := range archives {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(path)
+	golden(t, "include", func(t *testing.T, files []txtar.File, want string) string {
+		unpack(t, &txtar.Archive{Files: files})
+		c, err := config.Load("customhouse.yml")
+		var got strings.Builder
+		switch want {
+		case "rules":
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("Load = %v, want nil", err)
 			}
-			full, err := filepath.Abs(path)
-			if err != nil {
-				t.Fatal(err)
+			for _, r := range c.Rules {
+				fmt.Fprintln(&got, r.Source, r.Comment)
 			}
-			golden := &a.Files[len(a.Files)-1]
-			unpack(t, &txtar.Archive{Files: a.Files[:len(a.Files)-1]})
-			c, err := config.Load("customhouse.yml")
-			var got strings.Builder
-			switch golden.Name {
-			case "rules":
-				if err != nil {
-					t.Fatalf("Load = %v, want nil", err)
-				}
-				for _, r := range c.Rules {
-					fmt.Fprintln(&got, r.Source, r.Comment)
-				}
-				if c.Shadowed != nil {
-					for _, r := range c.Shadowed.Rules {
-						fmt.Fprintln(&got, "shadow:", r.Source, r.Comment)
-					}
-				}
-				fmt.Fprintln(&got, "looks at", strings.Join(c.Files(), ", "))
-			case "errors":
-				if !errors.As(err, new(config.Errors)) {
-					t.Fatalf("Load = %v, want Errors", err)
-				}
-				fmt.Fprintln(&got, err)
-			default:
-				t.Fatalf("the last file of %s is %s, want rules or errors", path, golden.Name)
-			}
-			if *update {
-				golden.Data = []byte(got.String())
-				if err := os.WriteFile(full, txtar.Format(a), 0o644); err != nil {
-					t.Fatal(err)
+			if c.Shadowed != nil {
+				for _, r := range c.Shadowed.Rules {
+					fmt.Fprintln(&got, "shadow:", r.Source, r.Comment)
 				}
 			}
-			if diff := cmp.Diff(string(golden.Data), got.String()); diff != "" {
-				t.Errorf("%s differ (-want +got):\n%s", golden.Name, diff)
+			fmt.Fprintln(&got, "looks at", strings.Join(c.Files(), ", "))
+		case "errors":
+			if !errors.As(err, new(config.Errors)) {
+				t.Fatalf("Load = %v, want Errors", err)
 			}
-		})
-	}
+			fmt.Fprintln(&got, err)
+		default:
+			t.Fatalf("the last file is %s, want rules or errors", want)
+		}
+		return got.String()
+	})
 }
 
 // A file that is no regular one is not waited for, and no more is read than a policy may have.

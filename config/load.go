@@ -92,7 +92,7 @@ func parse(s shelf, name string, data []byte, r reading) (*Config, error) {
 	d.decode(root, c)
 	g := newGathering(s)
 	g.add(d, c.Rules, c.Sets)
-	c.Rules, c.Sets, c.Included = g.rules, g.sets, g.watched
+	c.Rules, c.Sets, c.SetSources, c.Included = g.rules, g.sets, g.setSources(), g.watched
 	if r.shadowOf != nil {
 		c.Shadow = "" // a shadow has none
 		c.inherit(r.shadowOf, d)

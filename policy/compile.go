@@ -166,34 +166,22 @@ func (c *compiler) compile(r Rule) rule {
 
 // choice compiles the values of a condition.
 func (c *compiler) choice(field string, values Values, on subject) *choice {
-	if len(values) == 0 {
-		c.bad(field, errors.New("an empty list matches nothing; leave it out to match everything"))
-		return &choice{}
-	}
 	absent := false
 	var patterns []*pattern
 	var of []*choice
-	for i, s := range values {
-		at := field
-		if len(values) > 1 {
-			at = fmt.Sprintf("%s[%d]", field, i)
-		}
-		name, isSet := setName(s)
-		switch _, known := c.sets.written[name]; {
-		case s == "" && on.mayBeAbsent():
+	c.each(field, values, func(s string) error {
+		if s == "" && on.mayBeAbsent() {
 			absent = true
-		case !isSet:
-			p, err := compileEntry(s)
-			c.bad(at, err)
-			patterns = append(patterns, p)
-		case !known:
-			c.bad(at, unknownSet(name))
-		case !c.broken:
-			set, err := c.sets.members(name)
-			c.bad(at, err)
-			of = append(of, set)
+			return nil
 		}
-	}
+		p, err := compileEntry(s)
+		patterns = append(patterns, p)
+		return err
+	}, func(name string) error {
+		set, err := c.sets.members(name)
+		of = append(of, set)
+		return err
+	})
 	if len(c.errs) > 0 {
 		return &choice{}
 	}
@@ -204,30 +192,39 @@ func (c *compiler) choice(field string, values Values, on subject) *choice {
 
 // addresses compiles a condition on ip.
 func (c *compiler) addresses(values Values) *addresses {
-	if len(values) == 0 {
-		c.bad("match.ip", errors.New("an empty list matches nothing; leave it out to match everything"))
-	}
 	var all []netip.Prefix
+	c.each("match.ip", values, func(s string) error {
+		p, err := parsePrefix(s)
+		all = append(all, p)
+		return err
+	}, func(name string) error {
+		set, err := c.sets.prefixes(name)
+		all = append(all, set...)
+		return err
+	})
+	return newAddresses(values, all)
+}
+
+// each goes through the values of a condition: texts, and names of sets where those are sound.
+func (c *compiler) each(field string, values Values, text, set func(string) error) {
+	if len(values) == 0 {
+		c.bad(field, errors.New("an empty list matches nothing; leave it out to match everything"))
+	}
 	for i, s := range values {
-		at := "match.ip"
+		at := field
 		if len(values) > 1 {
-			at = fmt.Sprintf("match.ip[%d]", i)
+			at = fmt.Sprintf("%s[%d]", field, i)
 		}
 		name, isSet := setName(s)
 		switch _, known := c.sets.written[name]; {
 		case !isSet:
-			p, err := parsePrefix(s)
-			c.bad(at, err)
-			all = append(all, p)
+			c.bad(at, text(s))
 		case !known:
 			c.bad(at, unknownSet(name))
 		case !c.broken:
-			set, err := c.sets.prefixes(name)
-			c.bad(at, err)
-			all = append(all, set...)
+			c.bad(at, set(name))
 		}
 	}
-	return newAddresses(values, all)
 }
 
 // effect compiles effect and actions.

@@ -12,7 +12,7 @@ import (
 type Finding struct {
 	Rule    int    // index of the rule; -1 when a set is meant
 	Set     string // name of the set
-	Source  string // Source of the rule
+	Source  string // where the rule or the set stands; "" is not known
 	Field   string // path of the field within the rule, such as "match.name"; "" when the rule as a whole is meant
 	Message string
 }
@@ -20,7 +20,11 @@ type Finding struct {
 // String returns place, field and message.
 func (f Finding) String() string {
 	if f.Rule < 0 {
-		return fmt.Sprintf("set %s: %s", f.Set, f.Message)
+		at := ""
+		if f.Source != "" {
+			at = f.Source + ": "
+		}
+		return fmt.Sprintf("%sset %s: %s", at, f.Set, f.Message)
 	}
 	s := place(f.Rule, f.Source) + ": "
 	if f.Field != "" {

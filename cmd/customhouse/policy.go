@@ -71,6 +71,11 @@ it says is certain; what depends on who asks, it leaves out.`,
 // lint returns what is odd about p, the rules of c. Sets that the shadow of c uses are in use.
 func lint(c *config.Config, p *policy.Policy, now time.Time) ([]policy.Finding, error) {
 	findings := p.Lint(now)
+	for i := range findings {
+		if f := &findings[i]; f.Set != "" {
+			f.Source = c.SetSources[f.Set]
+		}
+	}
 	if c.Shadowed == nil {
 		return findings, nil
 	}
