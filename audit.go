@@ -14,6 +14,19 @@ const (
 	AuditDifference = "difference" // a shadow policy would have decided otherwise
 )
 
+// Who decided, as an AuditEntry tells: one of these, or the key of who has rights beside the rules, such as sql or webhook.
+const (
+	ByRules   = "rules"   // the rules of the file, be it that none matches
+	ByScope   = "scope"   // the scopes of the credential, within what else is allowed
+	ByToken   = "token"   // what the token is for, within what else is allowed
+	ByIssuer  = "issuer"  // the other issuer of the token, where rules are not asked
+	ByAccount = "account" // that there is an account, or none, or that it could not be told
+	ByLimit   = "limit"   // how many requests there were, or failed logins
+	ByContent = "content" // what is there
+	ByOutage  = "outage"  // who was to decide, or to account for it, could not
+	ByNobody  = "nobody"  // authorization is off
+)
+
 // AuditEntry is something that is kept to be accounted for. Its JSON form is a line of the audit log.
 type AuditEntry struct {
 	Number   int64     `json:"number"` // from 1, without gaps
@@ -37,6 +50,7 @@ type AuditEntry struct {
 	MediaType    string   `json:"mediaType,omitempty"`
 	ArtifactType string   `json:"artifactType,omitempty"`
 
+	By     string `json:"by,omitempty"`   // who decided
 	Rule   string `json:"rule,omitempty"` // where the rule stands that decided
 	Reason string `json:"reason,omitempty"`
 	Detail string `json:"detail,omitempty"` // of what is no decision: what was made, changed or removed

@@ -59,7 +59,7 @@ func pulled(i int, account, repo string, allowed bool) *customhouse.AuditEntry {
 	return &customhouse.AuditEntry{
 		Time: day.Add(time.Duration(i) * time.Second), Kind: customhouse.AuditDecision, Decision: fmt.Sprintf("decision%08d", i), Allowed: allowed,
 		Account: account, Method: "users", Labels: map[string][]string{"group": {"dev", "ops"}}, Client: "192.0.2.7", Service: "r.example",
-		Type: "repository", Name: repo, Actions: []customhouse.Action{"pull"}, Tag: "v1", Rule: "c.yml:7", Reason: "rule c.yml:7 allows pull",
+		Type: "repository", Name: repo, Actions: []customhouse.Action{"pull"}, Tag: "v1", By: customhouse.ByRules, Rule: "c.yml:7", Reason: "rule c.yml:7 allows pull",
 	}
 }
 
@@ -150,6 +150,23 @@ func TestS77_Lines(t *testing.T) {
 	must(t, err)
 	if text := string(lines[1][:bytes.LastIndex(lines[1], []byte(`,"hash"`))]) + "}"; text+"" != strings.Replace(string(want), `,"hash":""`, "", 1) {
 		t.Errorf("line is not that of the type:\n%s\n%s", text, want)
+	}
+}
+
+// Lines that were written before entries said who decided are read, verified and gone on from.
+func TestEarlierLines(t *testing.T) {
+	const earlier = `{"number":1,"time":"2026-05-01T12:00:00Z","kind":"decision","decision":"decision00000000","allowed":true,"account":"alice","method":"users","labels":{"group":["dev","ops"]},"client":"192.0.2.7","service":"r.example","type":"repository","name":"team/app","actions":["pull"],"tag":"v1","rule":"c.yml:7","reason":"rule c.yml:7 allows pull","previous":"","hash":"964e137b5088ae19081d99e1268e81deb93c2cffcd3e81b03da7b9b79986986a"}
+{"number":2,"time":"2026-05-01T12:00:01Z","kind":"decision","decision":"decision00000001","allowed":false,"account":"alice","method":"users","labels":{"group":["dev","ops"]},"client":"192.0.2.7","service":"r.example","type":"repository","name":"team/app","actions":["pull"],"tag":"v1","rule":"c.yml:7","reason":"rule c.yml:7 allows pull","previous":"964e137b5088ae19081d99e1268e81deb93c2cffcd3e81b03da7b9b79986986a","hash":"e2f1fef984e8ea6e68cb68ef7e7cf99c601e20a49102eb9df65dad69704b48bc"}
+`
+	file := filepath.Join(t.TempDir(), "audit.log")
+	must(t, os.WriteFile(file, []byte(earlier), 0o600))
+	l := openLog(t, audit.Options{File: openFile(t, file, audit.Rotation{})}, all)
+	must(t, l.Audit(t.Context(), pulled(3, "alice", "team/app", true)))
+	must(t, l.Close())
+	v, err := audit.VerifyFile(file)
+	must(t, err)
+	if v.Entries != 3 || v.First.By != "" || v.Last.By != customhouse.ByRules || v.Last.Number != 3 {
+		t.Errorf("VerifyFile = %+v", v)
 	}
 }
 

@@ -71,6 +71,7 @@ func appendEntry(b []byte, e *customhouse.AuditEntry) []byte {
 	b = appendField(b, "digest", e.Digest, maxText)
 	b = appendField(b, "mediaType", e.MediaType, maxText)
 	b = appendField(b, "artifactType", e.ArtifactType, maxText)
+	b = appendField(b, "by", e.By, maxText)
 	b = appendField(b, "rule", e.Rule, maxText)
 	b = appendField(b, "reason", e.Reason, maxText)
 	b = appendField(b, "detail", e.Detail, maxDetail)

@@ -150,7 +150,7 @@ func (c *Casbin) Authorize(_ context.Context, q policy.Query, actions []customho
 
 // enforce asks about one action.
 func (c *Casbin) enforce(q *policy.Query, action customhouse.Action, labels string) (d policy.Decision) {
-	d = policy.Decision{Rule: -1, Source: c.Name(), Reason: "no policy of casbin allows it"}
+	d = policy.Decision{Rule: -1, Source: c.Name(), By: c.Name(), Reason: "no policy of casbin allows it"}
 	failed := func(err error) {
 		d.Allowed, d.Reason = false, "casbin cannot evaluate it"
 		c.log.Error("casbin cannot evaluate a request, which is denied", "account", q.Identity.Account, "type", q.Type, "name", q.Name, "action", action, "error", shorten(err))

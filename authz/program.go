@@ -57,10 +57,10 @@ func (p *Program) Authorize(ctx context.Context, q policy.Query, actions []custo
 	}
 	decisions := make([]policy.Decision, len(actions))
 	for i, action := range actions {
-		d := policy.Decision{Rule: -1, Source: p.name, Reason: "the program does not allow it"}
+		d := policy.Decision{Rule: -1, Source: p.name, By: p.name, Reason: "the program does not allow it"}
 		switch {
 		case answer.Undecided:
-			d.Source, d.Reason = "", "the program has nothing to say"
+			d.Source, d.By, d.Reason = "", "", "the program has nothing to say"
 		case slices.Contains(answer.Allowed, action):
 			d.Allowed, d.Reason = true, "the program allows it"
 		}

@@ -189,7 +189,13 @@ func (s *Stored) Authorize(ctx context.Context, q policy.Query, actions []custom
 	if age := s.o.Now().Sub(list.read); age > s.o.MaxStale {
 		return nil, fmt.Errorf("the access list is %v old: %w", age.Truncate(time.Second), cmp.Or(s.Failure(), errors.New("it is being read")))
 	}
-	return list.policy.DecideAll(q, actions), nil
+	decisions := slices.Clone(list.policy.DecideAll(q, actions))
+	for i := range decisions {
+		if d := &decisions[i]; !d.Undecided() {
+			d.By = s.Name()
+		}
+	}
+	return decisions, nil
 }
 
 // Age returns how long ago the list that decides was read; false before there is one.

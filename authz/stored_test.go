@@ -154,3 +154,30 @@ func TestStoredBegins(t *testing.T) {
 		}
 	})
 }
+
+// What a list decides is not taken for a decision of the rules, which have the same form; what nobody decides is theirs.
+func TestWhoDecides(t *testing.T) {
+	p, err := policy.Compile([]policy.Rule{{Match: policy.Match{Name: policy.Values{"a"}}, Actions: list{"pull"}, Source: "c.yml:1"}}, policy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := &table{}
+	source.set(nil, authz.Entry{Seq: 1, Rule: policy.Rule{Match: policy.Match{Name: policy.Values{"b"}}, Actions: list{"pull"}, Source: "acl.yml:1"}})
+	s := authz.NewStored(source, authz.StoredOptions{})
+	defer s.Close()
+	for name, want := range map[string]string{"a": "", "b": "table", "c": ""} {
+		for _, members := range [][]authz.Authorizer{{authz.NewRules(p), s}, {s, authz.NewRules(p)}} {
+			chain, err := authz.NewChain(members...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := chain.Authorize(t.Context(), policy.Query{Name: name, Type: "repository"}, list{"pull"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d[0].By != want || d[0].Allowed != (name != "c") {
+				t.Errorf("%s: decided by %q, allowed %t; want %q", name, d[0].By, d[0].Allowed, want)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -31,12 +32,29 @@ type Need struct {
 	Partly bool
 }
 
+// Ground is what a decision rests on.
+type Ground struct {
+	By     string // who decided, as customhouse.ByRules
+	Rule   string // Source of the rule that did; "" where it was none
+	Reason string // for the log
+}
+
+// groundOf returns the ground of d.
+func groundOf(d *policy.Decision) Ground {
+	return Ground{cmp.Or(d.By, customhouse.ByRules), d.Source, d.Reason}
+}
+
+// Grounds that are always the same.
+var (
+	isOff     = Ground{By: customhouse.ByNobody, Reason: "authorization is off"}
+	uncarried = Ground{By: customhouse.ByToken, Reason: "the token does not carry what is needed"}
+)
+
 // Grant is permission to do what was admitted, and the means to ask for more.
 type Grant struct {
 	ID       string // of the decision, for the log and the client
 	Identity customhouse.Identity
-	Rule     string // Source of the rule that decided last; "" when none was needed
-	Reason   string // of that decision, for the log
+	Ground   // of the last decision
 
 	Pending *Pending // what of it is to be accounted for when the request is answered; nil for nothing
 
@@ -91,7 +109,7 @@ func (g *Gate) admit(ctx context.Context, cred customhouse.Credential, to door, 
 func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential, to door, needs []Need) (Grant, error) {
 	grant := Grant{ID: g.ids.next(), gate: g}
 	if g.off {
-		grant.Reason = "authorization is off"
+		grant.Ground = isOff
 		return grant, nil
 	}
 	c, err := g.identify(ctx, cred, to)
@@ -103,14 +121,14 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 	}
 	grant.caller, grant.Identity = c, c.identity
 	if g.noAnonymous && c.identity.Anonymous() && c.trust == nil {
-		grant.Reason = errNoAccount.Error()
+		grant.Ground = Ground{By: customhouse.ByAccount, Reason: errNoAccount.Error()}
 		return Grant{}, g.unauthorized(&grant, needs, "", loginRequired)
 	}
 	if len(needs) == 0 {
 		if c.stranger() && to == toContent {
 			return Grant{}, g.unauthorized(&grant, nil, "", loginRequired)
 		}
-		grant.Reason = "nothing is needed"
+		grant.Ground = Ground{By: customhouse.ByAccount, Reason: "nothing is needed"}
 		if !c.stranger() {
 			grant.Reason = "authenticated"
 		}
@@ -120,7 +138,7 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 	for i := range needs {
 		need := &needs[i]
 		if isCatalog(&need.Access) && !c.stranger() {
-			grant.Reason = "the catalog shows what the caller may pull"
+			grant.Ground = Ground{By: customhouse.ByAccount, Reason: "the catalog shows what the caller may pull"}
 			short = short || c.trust != nil && !c.readsCatalog() // which another issuer tells by the catalog alone
 			continue
 		}
@@ -134,7 +152,7 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 		}
 		for j, action := range need.Actions {
 			d := &decisions[j]
-			grant.Rule, grant.Reason = d.Source, d.Reason
+			grant.Ground = groundOf(d)
 			if !d.Allowed && !(d.Maybe && need.Partly) {
 				return Grant{}, g.refuse(&grant, needs, need, action, d)
 			}
@@ -143,7 +161,7 @@ func (g *Gate) decideAdmission(ctx context.Context, cred customhouse.Credential,
 		}
 	}
 	if short {
-		grant.Reason = "the token does not carry what is needed"
+		grant.Ground = uncarried
 		return Grant{}, g.unauthorized(&grant, needs, InsufficientScope, "insufficient scope")
 	}
 	return grant, nil
@@ -188,7 +206,7 @@ func (g *Grant) Demand(ctx context.Context, need Need) error {
 	}
 	asked := *g // whose rule and reason are those of this need
 	if !g.carries(&need) || len(need.Actions) == 0 {
-		asked.Rule, asked.Reason = "", "the token does not carry what is needed"
+		asked.Ground = uncarried
 		return g.gate.unauthorized(&asked, []Need{need}, InsufficientScope, "insufficient scope")
 	}
 	decisions, err := g.gate.decide(ctx, &g.caller, need.Type, need.Name, need.Actions, &need.Target)
@@ -197,7 +215,7 @@ func (g *Grant) Demand(ctx context.Context, need Need) error {
 	}
 	for i := range decisions {
 		if d := &decisions[i]; !d.Allowed && !(d.Maybe && need.Partly) {
-			asked.Rule, asked.Reason = d.Source, d.Reason
+			asked.Ground = groundOf(d)
 			refusal := g.gate.refuse(&asked, []Need{need}, &need, need.Actions[i], d)
 			g.auditRefusal(ctx, &need, refusal)
 			return refusal
@@ -210,7 +228,7 @@ func (g *Grant) Demand(ctx context.Context, need Need) error {
 // account, who with one may be shown more, is asked for it.
 func (g *Grant) Unseen(need Need, notThere *customhouse.Error) error {
 	asked := *g
-	asked.Reason = "not there, or not for the caller to pull: " + notThere.Message
+	asked.Ground = Ground{customhouse.ByContent, g.Rule, "not there, or not for the caller to pull: " + notThere.Message}
 	if g.Identity.Anonymous() && g.caller.trust == nil {
 		kind := InsufficientScope
 		if g.caller.stranger() {

@@ -44,13 +44,13 @@ func (g *Gate) auditDecision(ctx context.Context, cred *customhouse.Credential, 
 	if g.silent() {
 		return err
 	}
-	id, who, rule, reason := grant.ID, &grant.Identity, grant.Rule, grant.Reason
+	id, who, ground := grant.ID, &grant.Identity, grant.Ground
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
-		id, who, rule, reason = refusal.ID, &refusal.Identity, refusal.Rule, refusal.Reason
+		id, who, ground = refusal.ID, &refusal.Identity, refusal.Ground
 	}
 	e := g.entry(customhouse.AuditDecision, id, who, addressOf(cred))
-	e.Allowed, e.Rule, e.Reason = err == nil, rule, reason
+	e.Allowed, e.By, e.Rule, e.Reason = err == nil, ground.By, ground.Rule, ground.Reason
 	if !g.off {
 		e.Service = g.authority.Service()
 	}
@@ -102,7 +102,7 @@ func (p *Pending) Settle(ctx context.Context, digest, mediaType string, status i
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
-		e.Allowed, e.Rule, e.Reason = false, refusal.Rule, refusal.Reason
+		e.Allowed, e.By, e.Rule, e.Reason = false, refusal.By, refusal.Rule, refusal.Reason
 	case status >= firstFailure:
 		e.Detail = strings.TrimPrefix(e.Detail+"; answered "+strconv.Itoa(status), "; ")
 	}
@@ -115,7 +115,7 @@ func (g *Grant) auditRefusal(ctx context.Context, need *Need, refusal *Refusal) 
 		return
 	}
 	e := g.gate.entry(customhouse.AuditDecision, refusal.ID, &refusal.Identity, addressOf(&customhouse.Credential{Client: g.caller.client}))
-	e.Rule, e.Reason, e.Service = refusal.Rule, refusal.Reason, g.caller.service
+	e.By, e.Rule, e.Reason, e.Service = refusal.By, refusal.Rule, refusal.Reason, g.caller.service
 	e.Type, e.Name, e.Actions = need.Type, need.Name, need.Actions
 	e.Tag, e.Digest, e.MediaType, e.ArtifactType = need.Target.Tag, need.Target.Digest, need.Target.MediaType, need.Target.ArtifactType
 	_ = g.gate.audit.Audit(ctx, e) // it is refused in any case
@@ -171,7 +171,7 @@ var errUnaccounted = errors.New("what cannot be accounted for is not done")
 // unaccounted refuses what cannot be kept in the audit log.
 func (g *Gate) unaccounted(id string, who customhouse.Identity, err error) *Refusal {
 	return &Refusal{
-		ID: id, Identity: who, Reason: err.Error(), RetryAfter: outage,
+		ID: id, Identity: who, Ground: Ground{By: customhouse.ByOutage, Reason: err.Error()}, RetryAfter: outage,
 		Err: customhouse.Errorf(customhouse.Unavailable, "%v", errUnaccounted).WithCause(err),
 	}
 }

@@ -40,6 +40,9 @@ func (n *notebook) take() (lines []string) {
 		if e.Name != "" {
 			line = append(line, fmt.Sprintf("%s:%s:%s", e.Type, e.Name, e.Actions))
 		}
+		if e.By != "" {
+			line = append(line, "by", e.By)
+		}
 		lines = append(lines, strings.Join(append(line, e.Rule), " "))
 	}
 	n.entries = nil
@@ -63,15 +66,15 @@ func TestS78_EveryDecisionIsAccountedFor(t *testing.T) {
 		}
 	}
 	admit(own("alice"), repo("team/a", "pull"))
-	want("a password that was not known", "login allow alice accounts 192.0.2.7 ", "decision allow alice accounts 192.0.2.7 repository:team/a:[pull] c.yml:4")
+	want("a password that was not known", "login allow alice accounts 192.0.2.7 ", "decision allow alice accounts 192.0.2.7 repository:team/a:[pull] by rules c.yml:4")
 	admit(own("alice"), repo("team/a", "delete"))
-	want("one that is remembered", "decision deny alice accounts 192.0.2.7 repository:team/a:[delete] c.yml:4")
+	want("one that is remembered", "decision deny alice accounts 192.0.2.7 repository:team/a:[delete] by rules c.yml:4")
 	admit(nobody, repo("team/a", "pull"))
-	want("a stranger", "decision deny   192.0.2.7 repository:team/a:[pull] ")
+	want("a stranger", "decision deny   192.0.2.7 repository:team/a:[pull] by rules ")
 	admit(basic("alice", "guess-Canary-1"), repo("team/a", "pull"))
-	want("a wrong password", "login deny alice password 192.0.2.7 ", "decision deny   192.0.2.7 repository:team/a:[pull] ")
+	want("a wrong password", "login deny alice password 192.0.2.7 ", "decision deny   192.0.2.7 repository:team/a:[pull] by account ")
 	admit(bearer(gate.Token{Token: "eyJ-Canary-2"}), repo("team/a", "pull"))
-	want("a forged token", "decision deny   192.0.2.7 repository:team/a:[pull] ")
+	want("a forged token", "decision deny   192.0.2.7 repository:team/a:[pull] by account ")
 
 	text := h.issue(own("bob"), "repository:bob/a:pull")
 	entry := book.entries[1]
@@ -93,13 +96,48 @@ func TestS78_EveryDecisionIsAccountedFor(t *testing.T) {
 	book.take()
 	grant, err = h.Admit(t.Context(), own("alice"), repo("team/a", "pull"))
 	must(t, err)
-	grant.Pending.Settle(t.Context(), "", "", 403, &gate.Refusal{Rule: "c.yml:9", Reason: "no", Err: customhouse.Errorf(customhouse.Denied, "no")})
-	want("what was refused after all", "decision deny alice accounts 192.0.2.7 repository:team/a:[pull] c.yml:9")
+	grant.Pending.Settle(t.Context(), "", "", 403, &gate.Refusal{Ground: gate.Ground{By: customhouse.ByRules, Rule: "c.yml:9", Reason: "no"}, Err: customhouse.Errorf(customhouse.Denied, "no")})
+	want("what was refused after all", "decision deny alice accounts 192.0.2.7 repository:team/a:[pull] by rules c.yml:9")
 	admit(own("alice"), repo("team/a", "pull"))
 	all, err := json.Marshal(book.entries)
 	must(t, err)
 	if strings.Contains(string(all), "Canary") || strings.Contains(string(all), string(text.Token)) || strings.Contains(string(all), "-secret") {
 		t.Errorf("S76: an entry has a secret: %s", all)
+	}
+}
+
+// An entry says who decided: not every decision is up to the rules.
+func TestWhoDecided(t *testing.T) {
+	book := &notebook{}
+	h := newHouse(t, func(o *gate.Options) { o.Audit, o.Rates = book, gate.Rates{PerAccount: 1, Burst: 4} })
+	last := func() string { return book.entries[len(book.entries)-1].By }
+	token := bearer(h.issue(own("bob"), "repository:bob/a:pull"))
+	for _, tt := range []struct {
+		what string
+		cred customhouse.Credential
+		need []gate.Need
+		want string
+	}{
+		{"nothing is needed", token, nil, customhouse.ByAccount},
+		{"a token for less", token, []gate.Need{repo("bob/a", "push")}, customhouse.ByToken},
+		{"a rule", own("alice"), []gate.Need{repo("team/a", "delete")}, customhouse.ByRules},
+		{"no rule", own("alice"), []gate.Need{repo("nobodys/a", "delete")}, customhouse.ByRules},
+		{"no such token", bearer(gate.Token{Token: "eyJ"}), []gate.Need{repo("bob/a", "pull")}, customhouse.ByAccount},
+		{"too many", token, nil, customhouse.ByAccount},
+		{"too many", token, nil, customhouse.ByLimit},
+	} {
+		if grant, err := h.Admit(t.Context(), tt.cred, tt.need...); err == nil && grant.Pending != nil {
+			grant.Pending.Settle(t.Context(), "", "", 200, nil)
+		}
+		if last() != tt.want {
+			t.Errorf("%s: decided by %q, want %q", tt.what, last(), tt.want)
+		}
+	}
+	h = newHouse(t, func(o *gate.Options) { o.Audit, o.Off = book, true })
+	_, err := h.Enter(t.Context(), nobody)
+	must(t, err)
+	if last() != customhouse.ByNobody {
+		t.Errorf("without authorization: decided by %q", last())
 	}
 }
 

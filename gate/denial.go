@@ -28,7 +28,7 @@ type nearer interface {
 
 // denied refuses where no other credential of the same account could help.
 func (g *Gate) denied(grant *Grant, need *Need, action customhouse.Action, d *policy.Decision) *Refusal {
-	refusal := &Refusal{ID: grant.ID, Identity: grant.Identity, Rule: grant.Rule, Reason: grant.Reason}
+	refusal := &Refusal{ID: grant.ID, Identity: grant.Identity, Ground: grant.Ground}
 	if g.denials == TellID {
 		refusal.Err = customhouse.Errorf(customhouse.Denied, "denied (decision %s)", grant.ID)
 		return refusal

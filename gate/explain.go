@@ -47,7 +47,7 @@ func (g *Grant) Explain(ctx context.Context, q Question) (Explanation, error) {
 	if x.Answer == policy.Deny && !g.Identity.Anonymous() {
 		need := Need{Access: customhouse.Access{Type: q.Type, Name: q.Name, Actions: []customhouse.Action{q.Action}}, Target: q.Target}
 		asked := *g // whose rule and reason are those of this need
-		asked.Rule, asked.Reason = d.Source, d.Reason
+		asked.Ground = groundOf(&d)
 		x.Message = g.gate.denied(&asked, &need, q.Action, &d).Err.Message
 	}
 	return x, nil

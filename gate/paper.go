@@ -145,7 +145,7 @@ func (g *Gate) ourPaper(claims token.Claims) (*paper, error) {
 func unasked(actions []customhouse.Action) []policy.Decision {
 	decisions := make([]policy.Decision, len(actions))
 	for i := range decisions {
-		decisions[i] = policy.Decision{Allowed: true, Reason: "the issuer of the token allows it"}
+		decisions[i] = policy.Decision{Allowed: true, By: customhouse.ByIssuer, Reason: "the issuer of the token allows it"}
 	}
 	return decisions
 }

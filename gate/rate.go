@@ -130,7 +130,8 @@ func (g *Gate) paced(id string, who customhouse.Identity, cred *customhouse.Cred
 		return nil
 	}
 	return &Refusal{
-		ID: id, Identity: who, Reason: fmt.Sprintf("too many requests, for another %v", wait), RetryAfter: wait,
-		Err: customhouse.Errorf(customhouse.TooManyRequests, "too many requests"),
+		ID: id, Identity: who, RetryAfter: wait,
+		Ground: Ground{By: customhouse.ByLimit, Reason: fmt.Sprintf("too many requests, for another %v", wait)},
+		Err:    customhouse.Errorf(customhouse.TooManyRequests, "too many requests"),
 	}
 }

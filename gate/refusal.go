@@ -16,8 +16,7 @@ type Refusal struct {
 	ID       string               // of the decision; the client may know it
 	Err      *customhouse.Error   // what the client may know: UNAUTHORIZED, DENIED, TOOMANYREQUESTS, UNAVAILABLE, or what Grant.Unseen was given
 	Identity customhouse.Identity // who was refused, as far as it is known
-	Rule     string               // Source of the rule that decided; for the log
-	Reason   string               // for the log
+	Ground                        // for the log
 
 	Challenge  *Challenge    // of WWW-Authenticate: Bearer; nil for none
 	RetryAfter time.Duration // 0 for none
@@ -58,12 +57,14 @@ func (g *Gate) unauthorized(grant *Grant, needs []Need, kind, message string) *R
 			details = append(details, detail{need.Type, need.Class, need.Name, action})
 		}
 	}
+	ground := grant.Ground
+	ground.By, ground.Reason = cmp.Or(ground.By, customhouse.ByAccount), cmp.Or(ground.Reason, message)
 	err := customhouse.Errorf(customhouse.Unauthorized, "%s", message)
 	if details != nil {
 		err = err.WithDetail(details)
 	}
 	return &Refusal{
-		ID: grant.ID, Err: err, Identity: grant.Identity, Rule: grant.Rule, Reason: cmp.Or(grant.Reason, message),
+		ID: grant.ID, Err: err, Identity: grant.Identity, Ground: ground,
 		Challenge: &Challenge{Scopes: wanted, Error: kind},
 	}
 }
@@ -74,13 +75,13 @@ func (g *Gate) unseen(grant *Grant, need *Need, notThere *customhouse.Error) *Re
 	if err.Message += fmt.Sprintf(" (decision %s)", grant.ID); g.denials != TellID {
 		err.Message = fmt.Sprintf("%s, or not for %s to see (decision %s)", notThere.Message, cmp.Or(grant.Identity.Account, "anonymous"), grant.ID)
 	}
-	return &Refusal{ID: grant.ID, Identity: grant.Identity, Rule: grant.Rule, Reason: grant.Reason, Err: &err}
+	return &Refusal{ID: grant.ID, Identity: grant.Identity, Ground: grant.Ground, Err: &err}
 }
 
 // unavailable refuses where it cannot be told what the policy says, because of err.
 func (g *Gate) unavailable(grant *Grant, err error) *Refusal {
 	return &Refusal{
-		ID: grant.ID, Identity: grant.Identity, Reason: err.Error(), RetryAfter: outage,
+		ID: grant.ID, Identity: grant.Identity, Ground: Ground{By: customhouse.ByOutage, Reason: err.Error()}, RetryAfter: outage,
 		Err: customhouse.Errorf(customhouse.Unavailable, "what is allowed cannot be told at present").WithCause(err),
 	}
 }
@@ -94,13 +95,13 @@ const loginRequired = "login required"
 
 // LoginRequired refuses what was let through as grant, since it is for whoever has an account.
 func (g *Gate) LoginRequired(grant Grant) *Refusal {
-	grant.Reason = "an account is needed"
+	grant.Ground = Ground{By: customhouse.ByAccount, Reason: "an account is needed"}
 	return g.unauthorized(&grant, nil, "", loginRequired)
 }
 
 // unidentified refuses where it could not be told who is asking, because of err.
 func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []Need, err error) *Refusal {
-	grant := &Grant{ID: id, Reason: err.Error()}
+	grant := &Grant{ID: id, Ground: Ground{By: customhouse.ByAccount, Reason: err.Error()}}
 	var limited *limitedError
 	switch {
 	case errors.Is(err, errCertificate) && !errors.Is(err, errToken):
@@ -117,7 +118,7 @@ func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []Need
 		return g.unauthorized(grant, needs, "", "wrong account or password")
 	case errors.As(err, &limited):
 		return &Refusal{
-			ID: id, Reason: grant.Reason, RetryAfter: limited.wait,
+			ID: id, Ground: Ground{By: customhouse.ByLimit, Reason: grant.Reason}, RetryAfter: limited.wait,
 			Err: customhouse.Errorf(customhouse.TooManyRequests, "too many failed logins"),
 		}
 	}
@@ -126,7 +127,7 @@ func (g *Gate) unidentified(id string, cred customhouse.Credential, needs []Need
 		wait = time.Second
 	}
 	return &Refusal{
-		ID: id, Reason: grant.Reason, RetryAfter: wait,
+		ID: id, Ground: Ground{By: customhouse.ByOutage, Reason: grant.Reason}, RetryAfter: wait,
 		Err: customhouse.Errorf(customhouse.Unavailable, "who is asking cannot be told at present").WithCause(err),
 	}
 }

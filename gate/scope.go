@@ -28,7 +28,7 @@ func (g *Gate) narrow(q *policy.Query, actions []customhouse.Action, decisions [
 		}
 		switch s.covers(q, actions[i]) {
 		case no:
-			*d = policy.Decision{Rule: -1, Source: "credential", Reason: outOfScope}
+			*d = policy.Decision{Rule: -1, Source: "credential", By: customhouse.ByScope, Reason: outOfScope}
 		case maybe:
 			if d.Allowed {
 				d.Reason = "up to the tag, which the credential is for or not"

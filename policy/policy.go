@@ -158,6 +158,7 @@ type Decision struct {
 	Open    bool   // it depends on what is unknown too whether anybody has decided at all: somebody else may be asked
 	Rule    int    // index of the rule that decided, or that it depends on; -1 when none did
 	Source  string // Source of that rule, or a word for whoever else decided; "" when nobody did
+	By      string // who decided, if somebody else than these rules
 	Reason  string // for the log, and for whoever may read the rules
 	Message string // what the rule wants those to be told whom it denies; "" is nothing
 }

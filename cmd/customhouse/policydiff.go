@@ -51,7 +51,7 @@ those whose answer depends on what was not recorded.`,
 					folder = folderOf(c, *file)
 				}
 				err = from.each(cmd, folder, func(e customhouse.AuditEntry) error {
-					if !byRules(&e) {
+					if e.By != customhouse.ByRules {
 						r.Others++
 						return nil
 					}
@@ -106,7 +106,7 @@ those whose answer depends on what was not recorded.`,
 			}
 			r := newReplay()
 			err = from.each(cmd, folderOf(next.config, *file), func(e customhouse.AuditEntry) error {
-				if !byRules(&e) {
+				if e.By != customhouse.ByRules {
 					r.Others++
 					return nil
 				}

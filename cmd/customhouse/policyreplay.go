@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -141,17 +140,6 @@ func readDecisions(name string, in io.Reader) iter.Seq2[customhouse.AuditEntry, 
 			yield(customhouse.AuditEntry{}, fmt.Errorf("%s: %w", name, err))
 		}
 	}
-}
-
-// standsIn matches where a rule of a file stands; others who decide have names without a line.
-var standsIn = regexp.MustCompile(`^.+\.[A-Za-z]+:\d+$`)
-
-// byRules tells whether the rules have made a decision: not somebody else, nor what holds whatever the rules say.
-func byRules(e *customhouse.AuditEntry) bool {
-	if e.Allowed {
-		return standsIn.MatchString(e.Rule)
-	}
-	return (e.Rule == "" || standsIn.MatchString(e.Rule)) && strings.Contains(e.Reason, "rule ")
 }
 
 // queryOf is what was asked when a decision was made. What the entry does not tell of the content was not known.
