@@ -22,6 +22,27 @@ func (db *DB) Fetched(ctx context.Context, after string, n int) ([]string, error
 		(select 1 from manifest where repo_id = repo.id and fetched <> 0) order by name limit ?`, after, n)
 }
 
+// DropTag removes a tag that points to what was fetched, and leaves the manifest. customhouse.ErrNotFound: there is no such
+// tag.
+func (db *DB) DropTag(ctx context.Context, repo customhouse.Repo, tag customhouse.Tag) error {
+	return db.change(ctx, repo, func(t *tx) error {
+		n, err := t.changed(ctx, "delete from tag where repo_id = "+idOf+` and name = ? and exists
+			(select 1 from manifest m where m.repo_id = tag.repo_id and m.digest = tag.digest and m.fetched <> 0)`, repo.String(), tag.String())
+		if err == nil && n == 0 {
+			err = customhouse.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		for _, table := range [...]string{"tag_history", "tag_confirmed"} {
+			if err := t.exec(ctx, "delete from "+table+" where repo_id = "+idOf+" and name = ?", repo.String(), tag.String()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // unused are manifests of a repository that were fetched, that nobody has asked for since a time, and that no other names.
 // Where it is not known of one what it names, there are none.
 const unused = `select digest from manifest where repo_id = ? and fetched <> 0 and fetched < ?

@@ -125,6 +125,15 @@ func TestExpire(t *testing.T) {
 	expire(0)
 	has(everything, []string{"c", "list", "mine"}, config, shared, only)
 
+	must(t, up.DeleteTag(t.Context(), tagOf(t, "list"), nil)) // is not there any more, and so not here
+	_, err := p.Manifest(t.Context(), customhouse.Ref{Tag: tagOf(t, "list")})
+	wantCode(t, "Manifest of what was withdrawn", err, customhouse.ManifestUnknown)
+	get(customhouse.Ref{Tag: tagOf(t, "mine")}) // never was there
+	has(everything, []string{"c", "mine"}, config, shared, only)
+	push(up, list, "list")
+	h.now = h.now.Add(time.Minute)
+	get(customhouse.Ref{Tag: tagOf(t, "list")})
+
 	h.now = h.now.Add(ttl / 2)
 	get(customhouse.Ref{Tag: tagOf(t, "c")})
 	get(customhouse.Ref{Digest: sha(a)})

@@ -146,10 +146,16 @@ func (p Repository) resolveFrom(ctx context.Context, src *Source, ref customhous
 		}
 		err = failed
 	case errors.Is(err, customhouse.ErrNotFound):
-		if here { // what is not for us any more is not for our clients either
-			if err := p.r.index.DeleteTag(customhouse.Untold(ctx), p.name, ref.Tag, nil); err != nil && !errors.Is(err, customhouse.ErrNotFound) {
-				return customhouse.Descriptor{}, err
-			}
+		if !here {
+			return customhouse.Descriptor{}, p.upstreamError(ref.String(), err, manifestUnknown(ref))
+		}
+		// What is not for us any more is not for our clients either. What was pushed here is no concern of the upstream's.
+		if err := p.r.index.DropTag(customhouse.Untold(ctx), p.name, ref.Tag); err != nil && !errors.Is(err, customhouse.ErrNotFound) {
+			return customhouse.Descriptor{}, err
+		}
+		if local, err := p.r.index.Manifest(ctx, p.name, ref); !errors.Is(err, customhouse.ErrNotFound) {
+			p.remember(ref.String(), false, unknownTTL)
+			return local.Descriptor, err
 		}
 		return customhouse.Descriptor{}, p.upstreamError(ref.String(), err, manifestUnknown(ref))
 	}
