@@ -23,7 +23,14 @@ type ImportOptions struct {
 	Tags     []string         // patterns of tags to take, as in package path; none is all, and what has no tag
 	Parallel int              // pieces of content under way at the same time; 0 is 4
 	Progress *ImportProgress  // nil is for nobody
+
+	// Failed is told of an image that could not be taken, or of a repository whose tags could not be listed, and the rest is
+	// taken all the same. nil: the first one ends it.
+	Failed func(what string, err error)
 }
+
+// maxFailed is how many images in a row may fail until the rest is taken to be no better.
+const maxFailed = 10
 
 // ImportProgress is how far an import has come. It may be read at any time.
 type ImportProgress struct {
@@ -37,6 +44,7 @@ type Imported struct {
 	Pieces  int64 // of content that are new here
 	Bytes   int64
 	Present int64 // pieces that were here already
+	Failed  int   // manifests that could not be taken
 }
 
 // named is a manifest in a source with the name that it gets here.
@@ -73,28 +81,50 @@ type importing struct {
 	pieces   atomic.Int64
 	bytes    atomic.Int64
 	present  atomic.Int64
+	failed   int
+	inARow   int // failures
 }
 
-// take copies what a source names. What is here already is not read again, so an import that broke off goes on.
-func (im *importing) take(ctx context.Context, source content.ReadOnlyStorage, all []named) (Imported, error) {
+// fails tells of what could not be taken, and returns an error when it is not to go on.
+func (im *importing) fails(ctx context.Context, what string, err error) error {
+	err = fmt.Errorf("%s: %w", what, err)
+	full := errors.Is(err, &customhouse.Error{Code: customhouse.InsufficientStorage})
+	if im.opts.Failed == nil || full || ctx.Err() != nil || im.inARow+1 == maxFailed {
+		return err
+	}
+	im.failed++
+	im.inARow++
+	im.opts.Failed(what, err)
+	return nil
+}
+
+// done is what has been done, which is names.
+func (im *importing) done(names int) Imported {
+	return Imported{Names: names, Pieces: im.pieces.Load(), Bytes: im.bytes.Load(), Present: im.present.Load(), Failed: im.failed}
+}
+
+// take copies what a source names, and returns how much of it is here then. What is here already is not read again, so an import that broke off goes on.
+func (im *importing) take(ctx context.Context, source content.ReadOnlyStorage, all []named) (names int, err error) {
 	if im.opts.Progress == nil {
 		im.opts.Progress = &ImportProgress{}
 	}
 	im.opts.Progress.Total.Add(int64(len(all)))
 	if err := unambiguous(all); err != nil {
-		return Imported{}, err
+		return 0, err
 	}
-	done := func(names int) Imported {
-		return Imported{Names: names, Pieces: im.pieces.Load(), Bytes: im.bytes.Load(), Present: im.present.Load()}
-	}
-	for i, n := range all {
+	for _, n := range all {
 		dest := &destination{Repository: im.registry.Repository(n.repo), im: im}
 		if err := dest.copy(ctx, source, n); err != nil {
-			return done(i), fmt.Errorf("%s: %w", n, err)
+			if err := im.fails(ctx, n.String(), err); err != nil {
+				return names, err
+			}
+		} else {
+			im.inARow = 0
+			names++
 		}
 		im.opts.Progress.Done.Add(1)
 	}
-	return done(len(all)), nil
+	return names, nil
 }
 
 func (n named) String() string {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -241,6 +242,88 @@ func TestParseRemote(t *testing.T) {
 	for _, source := range []string{"a/b", "docker://", "docker://u:p@host/a", "docker://host/A", "docker://host/a:b:c", "docker://host/a@b", "docker://ho st/a"} {
 		if got, err := transfer.ParseRemote(source); err == nil {
 			t.Errorf("ParseRemote(%s) = %+v, want an error", source, got)
+		}
+	}
+}
+
+// far serves what a registry has below /v2/, by path, and counts requests.
+func far(t *testing.T, answers map[string]string) (from transfer.Remote, asked *atomic.Int64) {
+	t.Helper()
+	asked = &atomic.Int64{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		body, ok := answers[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			w.Header().Set("Content-Type", customhouse.MediaTypeImageManifest)
+			w.Header().Set("Docker-Content-Digest", digestOf(body).String())
+		}
+		if strings.HasSuffix(r.URL.Path, "/list") || strings.HasSuffix(r.URL.Path, "/_catalog") {
+			w.Header().Set("Link", "<"+r.URL.Path+"?n=1>; rel=\"next\"") // the same again, for ever
+			if !strings.Contains(body, "round") {
+				w.Header().Del("Link")
+			}
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		if r.Method != http.MethodHead {
+			fmt.Fprint(w, body)
+		}
+	}))
+	t.Cleanup(s.Close)
+	from, err := transfer.ParseRemote("docker://" + strings.TrimPrefix(s.URL, "http://"))
+	must(t, err)
+	from.PlainHTTP, from.Username, from.Password = true, "me", "x"
+	return from, asked
+}
+
+// One image that cannot be had does not keep the others away, and a registry that fails all the time is left alone.
+func TestImportRemotePartly(t *testing.T) {
+	config := "{}"
+	image := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":2},"layers":[]}`,
+		customhouse.MediaTypeImageManifest, digestOf(config))
+	answers := map[string]string{
+		"/v2/_catalog":       `{"repositories":["a","b","UPPER"]}`,
+		"/v2/a/tags/list":    `{"tags":["gone","v1"]}`,
+		"/v2/b/tags/list":    `{"tags":["v1"]}`,
+		"/v2/a/manifests/v1": image, "/v2/b/manifests/v1": image,
+		"/v2/a/manifests/" + digestOf(image).String(): image, "/v2/b/manifests/" + digestOf(image).String(): image,
+		"/v2/a/blobs/" + digestOf(config).String(): config, "/v2/b/blobs/" + digestOf(config).String(): config,
+	}
+	from, _ := far(t, answers)
+	var failed []string
+	opts := transfer.ImportOptions{Failed: func(what string, err error) { failed = append(failed, what) }}
+	done, err := transfer.ImportRemote(t.Context(), newHouse(t).Registry, from, opts)
+	want := []string{from.Host + "/a:gone", from.Host + "/UPPER"}
+	if err != nil || done.Names != 2 || done.Failed != 2 || !slices.Equal(failed, want) {
+		t.Errorf("ImportRemote = %+v, %v; failed %v, want %v", done, err, failed, want)
+	}
+	if _, err := transfer.ImportRemote(t.Context(), newHouse(t).Registry, from, transfer.ImportOptions{}); err == nil || !strings.Contains(err.Error(), "/a:gone") {
+		t.Errorf("ImportRemote to whom nobody is told of failures = %v", err)
+	}
+
+	var tags []string
+	for i := range 100 {
+		tags = append(tags, fmt.Sprintf("%q", fmt.Sprint("gone", i)))
+	}
+	answers["/v2/a/tags/list"] = `{"tags":[` + strings.Join(tags, ",") + `]}`
+	failed = nil
+	if _, err := transfer.ImportRemote(t.Context(), newHouse(t).Registry, from, opts); err == nil || len(failed) > 10 {
+		t.Errorf("ImportRemote = %v after %d failures in a row", err, len(failed))
+	}
+}
+
+// Lists that go round in circles end.
+func TestImportRemoteCircles(t *testing.T) {
+	from, asked := far(t, map[string]string{"/v2/_catalog": `{"repositories":["round"]}`, "/v2/a/tags/list": `{"tags":["round"]}`})
+	for _, repo := range []string{"", "a"} {
+		from.Repo = repo
+		asked.Store(0)
+		_, err := transfer.ImportRemote(t.Context(), newHouse(t).Registry, from, transfer.ImportOptions{})
+		if err == nil || !strings.Contains(err.Error(), "round in circles") || asked.Load() > 10 {
+			t.Errorf("ImportRemote of %q = %v, %d requests", repo, err, asked.Load())
 		}
 	}
 }

@@ -79,7 +79,8 @@ func (im *importing) layout(ctx context.Context, files fs.FS, index []byte) (Imp
 			all = append(all, n)
 		}
 	}
-	return im.take(ctx, oci.NewStorageFromFS(files), all)
+	names, err := im.take(ctx, oci.NewStorageFromFS(files), all)
+	return im.done(names), err
 }
 
 // entry reads an entry of index.json.

@@ -12,7 +12,6 @@ import (
 	"customhouse/mirror"
 	"customhouse/registry"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/credentials"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -79,30 +78,25 @@ func ImportRemote(ctx context.Context, r *registry.Registry, from Remote, opts I
 		if !opts.Repo.IsZero() {
 			return Imported{}, errors.New("a whole registry does not go into one repository")
 		}
-		err := far.Repositories(ctx, "", func(page []string) error {
-			repos = append(repos, page...)
-			return nil
-		})
-		if err != nil {
+		if err := far.Repositories(ctx, "", pages(func(name string) { repos = append(repos, name) })); err != nil {
 			return Imported{}, fmt.Errorf("list the repositories of %s: %w", from.Host, err)
 		}
 	}
-	var done Imported
+	im := &importing{registry: r, opts: opts}
+	names := 0
 	for _, name := range repos {
-		one, err := from.repository(ctx, far, r, name, opts)
-		done.Names += one.Names
-		done.Pieces += one.Pieces
-		done.Bytes += one.Bytes
-		done.Present += one.Present
+		n, err := from.repository(ctx, far, im, name)
+		names += n
 		if err != nil {
-			return done, err
+			return im.done(names), err
 		}
 	}
-	return done, nil
+	return im.done(names), nil
 }
 
-func (from Remote) repository(ctx context.Context, far *remote.Registry, r *registry.Registry, name string, opts ImportOptions) (Imported, error) {
-	fail := func(err error) (Imported, error) { return Imported{}, fmt.Errorf("%s/%s: %w", from.Host, name, err) }
+// repository takes the images of one repository that are asked for, and returns how many they are.
+func (from Remote) repository(ctx context.Context, far *remote.Registry, im *importing, name string) (names int, err error) {
+	fail := func(err error) (int, error) { return 0, im.fails(ctx, from.Host+"/"+name, err) }
 	repo, err := customhouse.ParseRepo(name)
 	if err != nil {
 		return fail(explain(err))
@@ -112,19 +106,16 @@ func (from Remote) repository(ctx context.Context, far *remote.Registry, r *regi
 		return fail(err)
 	}
 	source := found.(*remote.Repository)
-	if !opts.Repo.IsZero() {
-		repo = opts.Repo
+	if !im.opts.Repo.IsZero() {
+		repo = im.opts.Repo
 	}
 	refs := []string{from.Ref}
 	if from.Ref == "" {
 		refs = nil
-		err := source.Tags(ctx, "", func(page []string) error {
-			refs = append(refs, page...)
-			return nil
-		})
+		err := source.Tags(ctx, "", pages(func(tag string) { refs = append(refs, tag) }))
 		var answer *errcode.ErrorResponse
 		if from.Repo == "" && errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
-			return Imported{}, nil // distribution's catalog shows repositories whose last tag is gone
+			return 0, nil // distribution's catalog shows repositories whose last tag is gone
 		}
 		if err != nil {
 			return fail(fmt.Errorf("list the tags: %w", err))
@@ -136,20 +127,45 @@ func (from Remote) repository(ctx context.Context, far *remote.Registry, r *regi
 		if err != nil {
 			return fail(explain(err))
 		}
-		if from.Ref == "" && !opts.wants(parsed.Tag) {
+		if from.Ref == "" && !im.opts.wants(parsed.Tag) {
 			continue
 		}
-		all = append(all, named{repo: repo, tag: parsed.Tag, Descriptor: ocispec.Descriptor{}})
-		if all[len(all)-1].Descriptor, err = source.Resolve(ctx, ref); err != nil {
-			return fail(fmt.Errorf("%s: %w", ref, err))
+		n := named{repo: repo, tag: parsed.Tag}
+		if n.Descriptor, err = source.Resolve(ctx, ref); err == nil {
+			all = append(all, n)
+		} else if err := im.fails(ctx, from.Host+"/"+name+":"+ref, err); err != nil {
+			return 0, err
 		}
 	}
-	im := &importing{registry: r, opts: opts}
-	done, err := im.take(ctx, source, all)
-	if err != nil {
-		return done, fmt.Errorf("from %s: %w", from.Host, err)
+	return im.take(ctx, source, all)
+}
+
+// maxListed is how many names a list of another registry may have.
+const maxListed = 1_000_000
+
+// pages returns what takes the pages of a list of another registry, and ends one that goes round in circles or has no end.
+func pages(add func(name string)) func(page []string) error {
+	seen := map[string]bool{}
+	nothing := 0 // pages in a row that bring nothing
+	return func(page []string) error {
+		before := len(seen)
+		for _, name := range page {
+			if !seen[name] {
+				seen[name] = true
+				add(name)
+			}
+		}
+		if nothing++; len(seen) > before {
+			nothing = 0
+		}
+		switch {
+		case nothing > 3:
+			return errors.New("its list goes round in circles")
+		case len(seen) > maxListed:
+			return fmt.Errorf("its list has more than %d names", maxListed)
+		}
+		return nil
 	}
-	return done, nil
 }
 
 // registry returns the registry by the way on which mirrors reach theirs.

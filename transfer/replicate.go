@@ -111,12 +111,7 @@ func (r *replicating) names(ctx context.Context, only []customhouse.Repo) (names
 	case len(r.Repositories) > 0 && !slices.ContainsFunc(r.Repositories, func(p string) bool { return strings.ContainsAny(p, "*?[") }):
 		names = r.Repositories // a registry need not list what it has to everybody
 	default:
-		err = r.far.Repositories(ctx, "", func(page []string) error {
-			for _, there := range page {
-				add(there)
-			}
-			return nil
-		})
+		err = r.far.Repositories(ctx, "", pages(add))
 	}
 	return names, err
 }
@@ -225,12 +220,7 @@ func (r *replicating) pair(ctx context.Context, repo customhouse.Repo, there str
 		}
 		p.here[t.Tag.String()] = t.Digest.String()
 	}
-	err = far.Tags(ctx, "", func(page []string) error {
-		for _, t := range page {
-			p.there[t] = ""
-		}
-		return nil
-	})
+	err = far.Tags(ctx, "", pages(func(t string) { p.there[t] = "" }))
 	var answer *errcode.ErrorResponse
 	if err != nil && !(r.Push && errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound) { // it is made by the first push
 		return nil, fmt.Errorf("list the tags of %s: %w", r.Far.Host(), err)

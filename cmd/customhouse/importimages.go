@@ -40,8 +40,8 @@ func importCommand() *cobra.Command {
                                              without a tag all of them, without a repository all that the catalog shows
 
 Names are those that the source gives, without a host. Where it gives tags only, --repo says which repository they are of.
-What is here already is not read again, so an import that was interrupted goes on. Nothing is unpacked: hostile archives
-reach no file.
+What is here already is not read again, so an import that was interrupted goes on. An image that cannot be taken is
+named, and the others are taken. Nothing is unpacked: hostile archives reach no file.
 
 Credentials for another registry are those of docker login, or --username with a password from an environment variable or
 a file. They are sent to that registry, to hosts of its domain and to those that --trust names.
@@ -99,6 +99,7 @@ func (i *importing) run(cmd *cobra.Command, source string) (err error) {
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
 	i.opts.Progress = &transfer.ImportProgress{}
+	i.opts.Failed = func(_ string, err error) { printError(cmd.ErrOrStderr(), err) }
 	end := showProgress(cmd.ErrOrStderr(), "images", i.opts.Progress.Total.Load, i.opts.Progress.Done.Load)
 	done, err := take(cmd.Context(), o.Registry, source, i.opts)
 	end()
@@ -114,6 +115,9 @@ func (i *importing) run(cmd *cobra.Command, source string) (err error) {
 		return withHint(err, "name one with --repo")
 	case errors.Is(err, transfer.ErrCompressed):
 		return withHint(err, "unpack it with gunzip or unzstd: it is read here and there, which a compressed one does not allow")
+	}
+	if err == nil && done.Failed > 0 {
+		return withHint(fmt.Errorf("%d of the images could not be taken; all others are here", done.Failed), "import again to try them anew: what is here is not read again")
 	}
 	return err
 }
