@@ -27,6 +27,11 @@ const (
 	ByNobody  = "nobody"  // authorization is off
 )
 
+// AuditKinds returns the kinds of entries that there are.
+func AuditKinds() []string {
+	return []string{AuditDecision, AuditLogin, AuditToken, AuditAccount, AuditPolicy, AuditKey, AuditDifference, AuditLog}
+}
+
 // AuditEntry is something that is kept to be accounted for. Its JSON form is a line of the audit log.
 type AuditEntry struct {
 	Number   int64     `json:"number"` // from 1, without gaps

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +46,24 @@ type Question struct {
 	After  int64 // entries with higher numbers
 	Before int64 // entries with lower numbers; 0 is all
 	Down   bool  // the latest first
+}
+
+// Check tells what is wrong with a question: what cannot be the answer is an error, and not an empty answer. The field is
+// what people call it.
+func (q *Question) Check() (field, want string) {
+	if q.Kind != "" && !slices.Contains(customhouse.AuditKinds(), q.Kind) {
+		return "kind", "want one of " + strings.Join(customhouse.AuditKinds(), ", ")
+	}
+	if _, err := netip.ParseAddr(q.Client); q.Client != "" && err != nil {
+		return "client", "want an address, such as 192.0.2.7"
+	}
+	if _, err := customhouse.ParseDigest(q.Digest); q.Digest != "" && err != nil {
+		return "digest", "want a digest, such as sha256:e3b0..., in full"
+	}
+	if !q.Since.IsZero() && !q.Until.IsZero() && !q.Since.Before(q.Until) {
+		return "until", "is not after since"
+	}
+	return "", ""
 }
 
 // matches tells whether e is asked for.

@@ -165,6 +165,15 @@ func (c *Chain) Owner(ctx context.Context, account, except string) (method strin
 	return "", nil
 }
 
+// Names returns the names of the members, in their order.
+func (c *Chain) Names() []string {
+	var names []string
+	for _, m := range c.members {
+		names = append(names, m.Name())
+	}
+	return names
+}
+
 // CanLookUp tells whether the accounts of the member called method can be looked up.
 func (c *Chain) CanLookUp(method string) bool {
 	for _, m := range c.members {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -267,31 +268,29 @@ func (b *Browser) identity(k *known, hash customhouse.Secret) customhouse.Identi
 	return customhouse.Identity{Account: k.signIn.Account, Labels: k.signIn.Labels, Method: b.Name(), Stamp: stampOf(hash)}
 }
 
-// Lookup implements Directory. The stamp is that of the newest password.
+// Lookup implements Directory: an account is known as long as the provider vouches, whatever passwords it has. The stamp is
+// that of the newest one that is good, "" without any.
 func (b *Browser) Lookup(ctx context.Context, account string) (customhouse.Identity, error) {
-	return b.recall(ctx, account, func(string) bool { return true })
+	s, passwords, err := b.SignIn(ctx, account)
+	if err != nil {
+		return customhouse.Identity{}, err
+	}
+	id := customhouse.Identity{Account: s.Account, Labels: s.Labels, Method: b.Name()}
+	if i := slices.IndexFunc(passwords, func(p customhouse.AppPassword) bool { return p.Good(b.now()) }); i >= 0 {
+		id.Stamp = stampOf(passwords[i].Hash)
+	}
+	return id, nil
 }
 
 // Recall implements Recaller: the identity is good as long as the password with which it was had.
 func (b *Browser) Recall(ctx context.Context, was customhouse.Identity) (customhouse.Identity, error) {
-	return b.recall(ctx, was.Account, func(stamp string) bool { return stamp == was.Stamp })
-}
-
-func (b *Browser) recall(ctx context.Context, account string, wanted func(stamp string) bool) (customhouse.Identity, error) {
-	k, err := b.load(ctx, account)
-	if err == nil {
-		k, err = b.renewed(ctx, k)
-	}
-	if errors.As(err, new(*NotVouched)) {
-		return customhouse.Identity{}, ErrUnknownUser
-	}
+	s, passwords, err := b.SignIn(ctx, was.Account)
 	if err != nil {
 		return customhouse.Identity{}, err
 	}
-	now := b.now()
-	for i := range k.passwords {
-		if p := &k.passwords[i]; p.Good(now) && wanted(stampOf(p.Hash)) {
-			return b.identity(k, p.Hash), nil
+	for _, p := range passwords {
+		if p.Good(b.now()) && stampOf(p.Hash) == was.Stamp {
+			return customhouse.Identity{Account: s.Account, Labels: s.Labels, Method: b.Name(), Stamp: was.Stamp}, nil
 		}
 	}
 	return customhouse.Identity{}, ErrUnknownUser

@@ -236,6 +236,35 @@ func TestAppPasswords(t *testing.T) {
 	}
 }
 
+// Who has signed in is known while the provider vouches, with or without a good password: tokens and robots that are theirs
+// do not depend on one, and nobody else gets their name.
+func TestBrowserLookupWithoutPassword(t *testing.T) {
+	v := newVisit(t, nil)
+	if id, err := v.Lookup(t.Context(), "alice@example.com"); err != nil || id.Account != "alice@example.com" || id.Method != "oidc" || len(id.Labels["group"]) == 0 || id.Stamp != "" {
+		t.Errorf("Lookup before the first password = %+v, %v", id, err)
+	}
+	secret, p := v.password(t, time.Time{})
+	id, err := v.Authenticate(t.Context(), basic("alice@example.com", string(secret)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := v.Lookup(t.Context(), id.Account); err != nil || got.Stamp != id.Stamp {
+		t.Errorf("Lookup = %+v, %v, want the stamp of %+v", got, err, id)
+	}
+	if err := v.Revoke(t.Context(), v.signIn, p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := v.Lookup(t.Context(), id.Account); err != nil || got.Stamp != "" {
+		t.Errorf("Lookup after the last password = %+v, %v", got, err)
+	}
+	if _, err := v.Recall(t.Context(), id); !errors.Is(err, authn.ErrUnknownUser) {
+		t.Errorf("Recall of a revoked password's identity = %v, want ErrUnknownUser", err)
+	}
+	if _, err := v.Recall(t.Context(), customhouse.Identity{Account: id.Account, Method: id.Method}); !errors.Is(err, authn.ErrUnknownUser) {
+		t.Errorf("Recall without a stamp = %v, want ErrUnknownUser", err)
+	}
+}
+
 // TestS51_OnlyHashes: neither app passwords nor the provider's tokens are kept in clear.
 func TestS51_OnlyHashes(t *testing.T) {
 	v := newVisit(t, func(o *authn.BrowserOptions) { o.MaxPasswords = 200 })

@@ -156,6 +156,11 @@ func TestS35_RemoveKey(t *testing.T) {
 	if got := status(young); got != http.StatusOK {
 		t.Errorf("the token of another key: GET = %d, want 200", got)
 	}
+	both, alone := "(published keys: "+fresh+", "+first+"; the first signs)", "(published keys: "+fresh+")"
+	await(t, 10*time.Second, func() bool { // the audit log tells of each of it
+		told := keys.run(t, "audit", "--kind", "key", "--data", data)
+		return strings.Contains(told, both) && strings.HasSuffix(told, alone)
+	})
 	keys.run(t, "keys", "remove", fresh, "--data", data) // the one that signs
 	await(t, 2*time.Second, func() bool { return status(young) == http.StatusUnauthorized })
 	await(t, 2*time.Second, func() bool { return status(token()) == http.StatusOK })

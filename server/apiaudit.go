@@ -88,6 +88,9 @@ func (q *apiRequest) auditQuestion(now time.Time) (a audit.Question, n int, err 
 			return bad("before", "want the number of an entry")
 		}
 	}
+	if field, want := a.Check(); field != "" {
+		return bad(field, want)
+	}
 	n = usualAudit
 	if text := get("n"); text != "" {
 		if n, err = strconv.Atoi(text); err != nil || n < 1 || n > mostAudit {

@@ -73,31 +73,46 @@ func (a auditor) Audit(ctx context.Context, e *customhouse.AuditEntry) error {
 	return a.log.Audit(ctx, e)
 }
 
-// announced is what of a configuration is accounted for when it begins to hold.
-type announced struct{ rules, keys string }
-
 // account keeps that other rules hold, or that other keys are published, than before.
 func (h *house) account(ctx context.Context, c *config.Config, state *server.State) error {
 	if h.parts.audit == nil {
 		return nil
 	}
 	h.parts.audit.Set(auditSettings(c.Audit))
-	now := announced{rules: rulesInForce(c), keys: keysInForce(state.Gate.JWKS())}
-	if h.announced == nil {
-		h.announced = &announced{rules: h.lastDetail(ctx, customhouse.AuditPolicy), keys: h.lastDetail(ctx, customhouse.AuditKey)}
+	h.accounts.Lock()
+	defer h.accounts.Unlock()
+	if err := h.accountFor(ctx, customhouse.AuditPolicy, rulesInForce(c)); err != nil {
+		return err
 	}
-	for kind, detail := range map[string][2]string{
-		customhouse.AuditPolicy: {h.announced.rules, now.rules}, customhouse.AuditKey: {h.announced.keys, now.keys},
-	} {
-		if detail[0] == detail[1] {
-			continue
-		}
-		e := &customhouse.AuditEntry{Time: time.Now().UTC(), Kind: kind, Allowed: true, Detail: detail[1]}
+	return h.accountFor(ctx, customhouse.AuditKey, keysInForce(state.Gate.JWKS()))
+}
+
+// accountKeys keeps that other keys are published, or another signs, than before.
+func (h *house) accountKeys(ctx context.Context, jwks []byte) error {
+	if h.parts.audit == nil {
+		return nil
+	}
+	h.accounts.Lock()
+	defer h.accounts.Unlock()
+	return h.accountFor(ctx, customhouse.AuditKey, keysInForce(jwks))
+}
+
+// accountFor keeps detail of a kind of thing, if it is not what was kept last.
+func (h *house) accountFor(ctx context.Context, kind, detail string) error {
+	last, ok := h.announced[kind]
+	if !ok {
+		last = h.lastDetail(ctx, kind)
+	}
+	if detail != last {
+		e := &customhouse.AuditEntry{Time: time.Now().UTC(), Kind: kind, Allowed: true, Detail: detail}
 		if err := h.parts.audit.Audit(ctx, e); err != nil {
 			return fmt.Errorf("audit log: %w", err)
 		}
 	}
-	h.announced = &now
+	if h.announced == nil {
+		h.announced = map[string]string{}
+	}
+	h.announced[kind] = detail
 	return nil
 }
 
@@ -132,7 +147,7 @@ func rulesInForce(c *config.Config) string {
 	return detail
 }
 
-// keysInForce names the keys of a key set.
+// keysInForce names the keys of a key set, of which the first signs.
 func keysInForce(jwks []byte) string {
 	var set struct {
 		Keys []struct {
@@ -146,6 +161,9 @@ func keysInForce(jwks []byte) string {
 	for _, k := range set.Keys {
 		ids = append(ids, k.ID)
 	}
-	slices.Sort(ids)
-	return "published keys: " + strings.Join(ids, ", ")
+	if len(ids) < 2 {
+		return "published keys: " + strings.Join(ids, ", ")
+	}
+	slices.Sort(ids[1:])
+	return "published keys: " + strings.Join(ids, ", ") + "; the first signs"
 }

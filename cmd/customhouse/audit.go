@@ -60,7 +60,7 @@ A client that is refused sees the id of the decision; --decision finds it.`,
 	flags.StringVar(&q.Digest, "digest", "", "`DIGEST` that was asked for or answered")
 	flags.StringVar((*string)(&q.Action), "action", "", "`ACTION` that was asked for, such as pull or push")
 	flags.StringVar(&q.Client, "client", "", "`ADDRESS` of the client")
-	flags.StringVar(&q.Kind, "kind", "", "`KIND`: decision, login, token, account, policy, key, difference or log")
+	flags.StringVar(&q.Kind, "kind", "", "`KIND`: "+strings.Join(customhouse.AuditKinds(), ", "))
 	flags.StringVar(&q.Decision, "decision", "", "`ID` of a decision, as a client saw it")
 	flags.BoolVar(&q.Denied, "denied", false, "what was refused only")
 	flags.StringVar(&f.since, "since", "", "`TIME` or how long ago, such as 24h or 2026-05-01")
@@ -68,9 +68,7 @@ A client that is refused sees the id of the decision; --decision finds it.`,
 	flags.IntVarP(&f.n, "number", "n", 100, "`N` entries at most, the latest; 0 is all")
 	flags.BoolVar(&f.json, "json", false, "print entries as they are kept, one JSON object a line")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what comes")
-	kinds := []cobra.Completion{customhouse.AuditDecision, customhouse.AuditLogin, customhouse.AuditToken, customhouse.AuditAccount,
-		customhouse.AuditPolicy, customhouse.AuditKey, customhouse.AuditDifference, customhouse.AuditLog}
-	cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(customhouse.AuditKinds(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -84,6 +82,9 @@ func (f *auditFlags) parse(now time.Time) (err error) {
 		if f.question.Until, err = audit.ParseTime(f.until, now); err != nil {
 			return fmt.Errorf("--until: %w", err)
 		}
+	}
+	if field, want := f.question.Check(); field != "" {
+		return fmt.Errorf("--%s: %s", field, want)
 	}
 	f.question.Decision = strings.ToLower(f.question.Decision)
 	if f.n < 0 {
@@ -109,6 +110,10 @@ func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) e
 		if len(latest) == f.n {
 			break
 		}
+	}
+	if len(latest) == 0 && q.Decision != "" && !f.follow {
+		return withHint(fmt.Errorf("no entry tells of the decision %s", q.Decision),
+			"audit.keep says for how long entries are kept, audit.allow which of those that let somebody through")
 	}
 	slices.Reverse(latest)
 	q.Down = false
@@ -239,7 +244,11 @@ What was cut off at the end it cannot tell: note the hash that it prints somewhe
 func verified(out io.Writer, what string, v audit.Verified, err error) error {
 	var broken *audit.Break
 	if errors.As(err, &broken) {
-		return withHint(fmt.Errorf("%s: %w", what, err), fmt.Sprintf("the %d before it are whole", v.Entries))
+		err = fmt.Errorf("%s: %w", what, err)
+		if v.Entries == 0 {
+			return err
+		}
+		return withHint(err, fmt.Sprintf("the %d before it are whole", v.Entries))
 	}
 	if err != nil || v.Entries == 0 {
 		if err == nil {

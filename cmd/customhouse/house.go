@@ -55,7 +55,8 @@ type house struct {
 	refused   atomic.Bool                // whether the last configuration that was read was not taken
 	hup       chan os.Signal
 	newlyMade customhouse.Secret
-	announced *announced // nil before the first configuration holds
+	accounts  sync.Mutex
+	announced map[string]string // by kind of audit entry, what was accounted for last; accounts guards it
 }
 
 // serve runs a server until ctx ends. level is where a reload puts that of the log, nil if the configuration has no say.

@@ -105,6 +105,9 @@ func (h *house) turnKeys(ctx context.Context) {
 		}
 		if changed {
 			h.log.Info("the keys of tokens have changed", "signing", folder.Current().Signing().ID())
+			if err := h.accountKeys(ctx, folder.Current().JWKS()); err != nil && ctx.Err() == nil {
+				h.log.Error("the audit log does not tell that the keys of tokens have changed", "error", err)
+			}
 		}
 	}
 }

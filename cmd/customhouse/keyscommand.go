@@ -104,7 +104,7 @@ stays good. KEY is as list shows it, or its beginning.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withKeys(s, func(folder *token.Folder) error {
 				if err := folder.Retire(args[0]); err != nil {
-					return keyHint(err)
+					return noKey(err, args[0])
 				}
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), "the key signs no more; what it has signed stays good")
 				return err
@@ -125,7 +125,7 @@ one. KEY is as list shows it, or its beginning.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withKeys(s, func(folder *token.Folder) error {
 				if err := folder.Remove(args[0]); err != nil {
-					return keyHint(err)
+					return noKey(err, args[0])
 				}
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), "the key is gone, and what it has signed is good no more")
 				return err
@@ -134,7 +134,13 @@ one. KEY is as list shows it, or its beginning.`,
 	}
 }
 
-func keyHint(err error) error { return withHint(err, "`customhouse keys list` shows the keys") }
+// noKey explains that there is no key that is called id.
+func noKey(err error, id string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("no key is called %s", id)
+	}
+	return withHint(err, "`customhouse keys list` shows the keys")
+}
 
 func withKeys(s *settings, do func(*token.Folder) error) error {
 	return withKeysOf(s, func(_ *config.Config, folder *token.Folder) error { return do(folder) })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +58,9 @@ func (m *machineRoom) person(ctx context.Context, account, source string) (custo
 	}
 	if source == authn.RobotsName || source == authn.PersonalTokensName {
 		return customhouse.Identity{}, withHint(fmt.Errorf("account %q is a robot", account), "a robot has secrets of its own: `customhouse robot rotate`")
+	}
+	if names := m.chain.Names(); source != "" && !slices.Contains(names, source) {
+		return customhouse.Identity{}, withHint(fmt.Errorf("the configuration has no source of accounts called %q", source), "there are "+strings.Join(names, ", "))
 	}
 	id, err := m.chain.Lookup(ctx, source, account)
 	switch {
