@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -107,26 +105,20 @@ func newClient(o ClientOptions, urls ...string) (*client, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &dialer{
-		trusted: map[string]bool{},
-		named:   outbound.NewDialer(outbound.Options{Timeout: o.Timeout, Private: true}),
-		others:  outbound.NewDialer(outbound.Options{Timeout: o.Timeout}),
-	}
+	hosts := slices.Clone(o.Hosts)
 	for _, text := range urls {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return nil, errors.New("want a URL such as https://id.example.com")
 		}
-		d.trusted[strings.ToLower(u.Hostname())] = true
+		hosts = append(hosts, u.Hostname())
 	}
-	for _, host := range o.Hosts {
-		d.trusted[strings.ToLower(host)] = true
-	}
+	named := outbound.NewNamed(o.Timeout, "hosts", hosts...)
 	return &client{now: o.Now, http: &http.Client{
 		Timeout:       o.Timeout,
 		CheckRedirect: sameOrigin,
 		Transport: bounded{&http.Transport{
-			Proxy: d.proxy, DialContext: d.dial, ForceAttemptHTTP2: true, TLSHandshakeTimeout: o.Timeout,
+			Proxy: named.Proxy, DialContext: named.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: o.Timeout,
 			MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
 		}},
 	}}, nil
@@ -146,37 +138,6 @@ func sameOrigin(r *http.Request, via []*http.Request) error {
 		return errors.New("too many redirects")
 	}
 	return nil
-}
-
-// dialer knows which hosts the operator has named: those may be in a private network.
-type dialer struct {
-	trusted       map[string]bool
-	proxies       sync.Map // the hosts of proxies
-	named, others *outbound.Dialer
-}
-
-func (d *dialer) proxy(r *http.Request) (*url.URL, error) {
-	u, err := http.ProxyFromEnvironment(r)
-	if u != nil {
-		d.proxies.Store(strings.ToLower(u.Hostname()), true)
-	}
-	return u, err
-}
-
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	host = strings.ToLower(host)
-	if _, proxy := d.proxies.Load(host); proxy || d.trusted[host] {
-		return d.named.DialContext(ctx, network, address)
-	}
-	c, err := d.others.DialContext(ctx, network, address)
-	if forbidden := (*outbound.ForbiddenError)(nil); errors.As(err, &forbidden) {
-		return nil, fmt.Errorf("%w; the operator can name the host %s in hosts", err, host)
-	}
-	return c, err
 }
 
 // bounded bounds the body of answers.

@@ -2,19 +2,14 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
-	"sync"
 	"time"
 
 	"customhouse/config"
@@ -114,47 +109,16 @@ func certificatesOf(c *config.Config) (*gate.Certificates, error) {
 // keysTransport reaches the hosts of urls wherever they are: the operator has named them. Others, which an issuer may send
 // us to, it reaches in public networks only.
 func keysTransport(roots *x509.CertPool, urls ...string) http.RoundTripper {
-	d := &keysDialer{
-		trusted: map[string]bool{}, named: outbound.NewDialer(outbound.Options{Private: true}), others: outbound.NewDialer(outbound.Options{}),
-	}
+	var hosts []string
 	for _, text := range urls {
 		if u, err := url.Parse(text); err == nil {
-			d.trusted[strings.ToLower(u.Hostname())] = true
+			hosts = append(hosts, u.Hostname())
 		}
 	}
+	named := outbound.NewNamed(0, "jwks_url", hosts...)
 	return &http.Transport{
-		Proxy: d.proxy, DialContext: d.dial, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second,
+		Proxy: named.Proxy, DialContext: named.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second,
 		TLSClientConfig:    &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		DisableCompression: true, MaxIdleConns: 1, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
 	}
-}
-
-type keysDialer struct {
-	trusted       map[string]bool
-	proxies       sync.Map // the hosts of proxies, which the environment names
-	named, others *outbound.Dialer
-}
-
-func (d *keysDialer) proxy(r *http.Request) (*url.URL, error) {
-	u, err := http.ProxyFromEnvironment(r)
-	if u != nil {
-		d.proxies.Store(strings.ToLower(u.Hostname()), true)
-	}
-	return u, err
-}
-
-func (d *keysDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	host = strings.ToLower(host)
-	if _, proxy := d.proxies.Load(host); proxy || d.trusted[host] {
-		return d.named.DialContext(ctx, network, address)
-	}
-	c, err := d.others.DialContext(ctx, network, address)
-	if forbidden := (*outbound.ForbiddenError)(nil); errors.As(err, &forbidden) {
-		return nil, fmt.Errorf("%w; the operator can name the host %s in jwks_url", err, host)
-	}
-	return c, err
 }
