@@ -14,6 +14,7 @@ type Error struct {
 	Line, Column int    // from 1; 0 when the file as a whole is meant
 	Key          string // such as token.expiration or rules[2].match.ip; "" when the text is no YAML
 	Message      string // what is wrong and what would be right
+	Tolerable    bool   // in a file of another program, which ignores it
 
 	within place // of the mistake in the text of the value, if that is no mistake as a whole
 }

@@ -95,10 +95,12 @@ func IsBcrypt(s string) bool { return isBcrypt(s) }
 
 // tolerate notes what a lenient reading ignores, or fails.
 func (d *decoder) tolerate(at place, key, message string) {
-	if d.foreign == nil || !d.foreign.Lenient {
-		d.fail(at, key, message)
-	} else if len(d.notes) < maxErrors {
-		d.notes = append(d.notes, &Error{File: d.file, Line: at.line, Column: at.column, Key: key, Message: message})
+	to := &d.errs
+	if d.foreign != nil && d.foreign.Lenient {
+		to = &d.notes
+	}
+	if len(*to) < maxErrors {
+		*to = append(*to, &Error{File: d.file, Line: at.line, Column: at.column, Key: key, Message: message, Tolerable: d.foreign != nil})
 	}
 }
 

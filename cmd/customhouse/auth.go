@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"customhouse/compat"
 	"customhouse/config"
@@ -58,9 +59,10 @@ func loadDockerAuth(file string, lenient bool) (*config.Config, []compat.Warning
 	return c, warnings, lenientHint(err, lenient)
 }
 
-// lenientHint is a hint for the mistakes in a foreign file that was read strictly.
+// lenientHint is a hint for the mistakes in a foreign file that was read strictly and need not have been.
 func lenientHint(err error, lenient bool) error {
-	if errors.As(err, new(config.Errors)) && !lenient {
+	var all config.Errors
+	if errors.As(err, &all) && !lenient && slices.ContainsFunc(all, func(e *config.Error) bool { return e.Tolerable }) {
 		return withHint(err, "--lenient ignores unknown and duplicate keys, as the other program does")
 	}
 	return err
