@@ -32,7 +32,8 @@
 //
 // The last table (service.go) is that of the token service with docker_auth's configuration: logins that are remembered and
 // not, programs of each kind, a thousand rules. Each row stands beside what the machine can do at most (signatures, bcrypts,
-// starts of the script, on the same core and in the same run), what the project wants to reach, and docker_auth's figure.
+// starts of the script, on the same core and in the same run), what the project wants to reach, and docker_auth's figure: that
+// of another machine, or with -docker-auth BINARY that of the same run.
 //
 // Every process that the bench starts ends with it, on errors and on Ctrl-C too, and its folders are removed.
 package main

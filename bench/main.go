@@ -45,6 +45,7 @@ type options struct {
 
 	limitServer string
 	service     bool
+	dockerAuth  string
 	answerLines bool
 	answerPosts string
 }
@@ -72,6 +73,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.pin, "pin", false, "with -url: keep the clients on the second core")
 	f.StringVar(&o.limitServer, "limit-server", "", "be the limit server on this `address`, with data in -dir")
 	f.BoolVar(&o.service, "service", false, "measure the token service in docker_auth's place, and nothing else")
+	f.StringVar(&o.dockerAuth, "docker-auth", "", "measure docker_auth's `binary` (auth_server) beside the token service")
 	f.BoolVar(&o.answerLines, "answer-lines", false, "be a worker that says yes to everything")
 	f.StringVar(&o.answerPosts, "answer-posts", "", "be a webhook on this `address` that says yes to everything")
 	if err := f.Parse(args); err != nil {

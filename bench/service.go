@@ -31,10 +31,11 @@ import (
 type serviceCase struct {
 	name   string
 	config string // PROGRAM is this program, SCRIPT the script, URL the webhook, HASH a bcrypt of cost 10
+	ours   string // more of it that docker_auth ignores, or without which there is nothing to compare
 	asks   int    // how many accounts ask in turn; 0 is somebody without one
 	most   string // of primitives: what a server cannot exceed; or a row above to compare with
 	goal   string // what the project wants to reach
-	theirs string // docker_auth's figure on a machine of two cores, for comparison
+	theirs string // docker_auth's figure on another machine of two cores, for comparison; "none": it has nothing like it
 	beside int    // how many accounts log in for the first time meanwhile, eight at once
 }
 
@@ -60,7 +61,7 @@ func serviceCases() []serviceCase {
 	const anybody = "users: {\"\": {}}\n"
 	const pull = "acl:\n  - {match: {type: repository}, actions: [pull]}\n"
 	uncached := func(kind, section string) string {
-		return "users: {}\n" + pull + "customhouse: {auth: {" + kind + ": {" + section + ", cache: 0s}}}\n"
+		return "customhouse: {auth: {" + kind + ": {" + section + "cache: 0s}}}\n"
 	}
 	rules := func(before int) string {
 		var b strings.Builder
@@ -77,19 +78,22 @@ func serviceCases() []serviceCase {
 		fmt.Fprintf(&crowd, "  %s: {password: \"HASH\"}\n", accountName(i))
 	}
 	return []serviceCase{
-		{alone, anybody + pull, 0, signing, "15,000/s", "16,992/s (RSA 1,425)", 0},
-		{"repeated login, bcrypt of cost 10", "users: {" + accountName(0) + ": {password: \"HASH\"}}\n" + pull, 1, hashing, "10,000/s", "21.5/s", 0},
-		{"first login, bcrypt of cost 10", crowd.String() + pull, crowdSize, hashing, "the primitive", "21.5/s", 0},
-		{"anonymous, beside first logins", crowd.String() + "  \"\": {}\n" + pull, 0, alone, "half, as they share the core", "", crowdSize},
-		{"ext_auth, a repeated login", "ext_auth: {command: SCRIPT}\n" + pull, 1, starting, "10,000/s", "548/s", 0},
-		{"ext_auth, without cache", "ext_auth: {command: SCRIPT}\n" + pull + "customhouse: {auth: {exec: {cache: 0s}}}\n", many, starting, "0.9 of the primitive", "548/s", 0},
-		{"worker, without cache", uncached("worker", "command: PROGRAM, args: [-answer-lines]"), many, "", "10,000/s", "", 0},
-		{"worker, without cache, pipeline of 16", uncached("worker", "command: PROGRAM, args: [-answer-lines], pipeline: 16"), many, "", "10,000/s", "", 0},
-		{"webhook on loopback, without cache", uncached("webhook", "url: \"URL\""), many, "", "4,000/s", "", 0},
-		{oneRule, rules(0), 0, signing, "", "", 0},
-		{"regular expressions: 1,000 rules before it", rules(1000), 0, oneRule, "0.8 of one rule", "172/s", 0},
+		{alone, anybody + pull, "", 0, signing, "15,000/s", "16,992/s (RSA 1,425)", 0},
+		{"repeated login, bcrypt of cost 10", "users: {" + accountName(0) + ": {password: \"HASH\"}}\n" + pull, "", 1, hashing, "10,000/s", "21.5/s", 0},
+		{"first login, bcrypt of cost 10", crowd.String() + pull, "", crowdSize, hashing, "the primitive", "21.5/s", 0},
+		{"anonymous, beside first logins", crowd.String() + "  \"\": {}\n" + pull, "", 0, alone, "half, as they share the core", "", crowdSize},
+		{"ext_auth, a repeated login", "ext_auth: {command: SCRIPT}\n" + pull, "", 1, starting, "10,000/s", "548/s", 0},
+		{"ext_auth, without cache", "ext_auth: {command: SCRIPT}\n" + pull, uncached("exec", ""), many, starting, "0.9 of the primitive", "548/s", 0},
+		{"worker, without cache", "users: {}\n" + pull, uncached("worker", "command: PROGRAM, args: [-answer-lines], "), many, "", "10,000/s", none, 0},
+		{"worker, without cache, pipeline of 16", "users: {}\n" + pull, uncached("worker", "command: PROGRAM, args: [-answer-lines], pipeline: 16, "), many, "", "10,000/s", none, 0},
+		{"webhook on loopback, without cache", "users: {}\n" + pull, uncached("webhook", "url: \"URL\", "), many, "", "4,000/s", none, 0},
+		{oneRule, rules(0), "", 0, signing, "", "", 0},
+		{"regular expressions: 1,000 rules before it", rules(1000), "", 0, oneRule, "0.8 of one rule", "172/s", 0},
 	}
 }
+
+// none is docker_auth's figure where it has nothing that could be measured.
+const none = "none"
 
 func accountName(i int) string { return fmt.Sprintf("account%04d", i) }
 
@@ -102,11 +106,13 @@ const serviceScript = "#!/bin/sh\nread -r user password\n[ \"$password\" = " + s
 type serviceRow struct {
 	serviceCase
 	cell
+	peer cell // docker_auth in the same run; empty without it
 }
 
-// tokenService measures the token service in docker_auth's place.
+// tokenService measures the token service in docker_auth's place, and docker_auth too where there is its binary.
 type tokenService struct {
 	customhouse, self string
+	dockerAuth        string // "" is none
 	dir               string // for what it is started with
 	cores             cores
 	duration          time.Duration
@@ -134,7 +140,7 @@ func runService(ctx context.Context, o options, stdout, stderr io.Writer) error 
 		o.patience = min(o.patience, time.Second)
 	}
 	s := &tokenService{
-		customhouse: o.customhouse, self: self, dir: dir, cores: chooseCores(),
+		customhouse: o.customhouse, dockerAuth: o.dockerAuth, self: self, dir: dir, cores: chooseCores(),
 		duration: o.duration, rounds: o.rounds, patience: o.patience, progress: stderr,
 	}
 	if err := s.run(ctx); err != nil {
@@ -165,9 +171,13 @@ func (s *tokenService) run(ctx context.Context) error {
 		return err
 	}
 	for _, c := range serviceCases() {
-		row := serviceRow{c, s.measure(ctx, c)}
-		s.rows = append(s.rows, row)
+		row := serviceRow{serviceCase: c, cell: s.measure(ctx, c, c.config+c.ours, s.customhouse, "auth", "serve")}
 		fmt.Fprintf(s.progress, "token service: %s: %s\n", c.name, row.describe(perSecond))
+		if s.dockerAuth != "" && c.theirs != none && ctx.Err() == nil {
+			row.peer = s.measure(ctx, c, c.config, s.dockerAuth)
+			fmt.Fprintf(s.progress, "docker_auth: %s: %s\n", c.name, row.peer.describe(perSecond))
+		}
+		s.rows = append(s.rows, row)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -238,9 +248,9 @@ func (s *tokenService) measurePrimitives(ctx context.Context) error {
 	return nil
 }
 
-// measure starts the service on one core, proves that it issues tokens and measures how many, from the other core. What
-// the service asks shares its core.
-func (s *tokenService) measure(ctx context.Context, c serviceCase) cell {
+// measure starts a service with a configuration on one core, proves that it issues tokens and measures how many, from the
+// other core. What the service asks shares its core.
+func (s *tokenService) measure(ctx context.Context, c serviceCase, config string, command ...string) cell {
 	addr, err := freeAddr()
 	if err != nil {
 		return cell{err: err}
@@ -249,7 +259,7 @@ func (s *tokenService) measure(ctx context.Context, c serviceCase) cell {
 	if err != nil {
 		return cell{err: err}
 	}
-	if strings.Contains(c.config, "URL") {
+	if strings.Contains(config, "URL") {
 		p, err := startProcess(ctx, exec.Command(s.self, "-answer-posts", hook), hook, s.cores, s.cores.server)
 		defer p.stop()
 		if err != nil {
@@ -258,12 +268,13 @@ func (s *tokenService) measure(ctx context.Context, c serviceCase) cell {
 	}
 	text := strings.NewReplacer("PROGRAM", s.self, "SCRIPT", s.script, "URL", "http://"+hook, "HASH", s.hash).Replace(fmt.Sprintf(
 		"server: {addr: %q}\ntoken: {issuer: bench, expiration: 900, key: %q, certificate: %q}\n%s",
-		addr, filepath.Join(s.dir, "token.key"), filepath.Join(s.dir, "token.crt"), c.config))
-	config := filepath.Join(s.dir, "auth.yml")
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		addr, filepath.Join(s.dir, "token.key"), filepath.Join(s.dir, "token.crt"), config))
+	file := filepath.Join(s.dir, "auth.yml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return cell{err: err}
 	}
-	server, err := startProcess(ctx, exec.Command(s.customhouse, "auth", "serve", "-stderrthreshold=ERROR", "-log_dir="+s.dir, config), addr, s.cores, s.cores.server)
+	command = append(command, "-stderrthreshold=ERROR", "-log_dir="+s.dir, file)
+	server, err := startProcess(ctx, exec.Command(command[0], command[1:]...), addr, s.cores, s.cores.server)
 	defer server.stop()
 	if err != nil {
 		return cell{err: err}
@@ -369,10 +380,17 @@ func (s *tokenService) write(w io.Writer) {
 		if row.err == nil {
 			known[row.name] = row.perSecond()
 		}
-		rows = append(rows, []string{row.name, row.figure(perSecond), perSecond.cost(row.result), share, row.goal, row.theirs})
+		theirs := row.theirs
+		if s.dockerAuth != "" {
+			theirs = row.peer.figure(perSecond)
+		}
+		rows = append(rows, []string{row.name, row.figure(perSecond), perSecond.cost(row.result), share, row.goal, theirs})
 	}
 	writeTable(w, rows, 1)
-	fmt.Fprintf(w, "8 clients. The service and what it asks have one core, the clients another; CPU is that of the service, for one token. The\nfigures of docker_auth are those of another run, on two cores of the same kind.\n")
+	fmt.Fprintln(w, "8 clients. The service and what it asks have one core, the clients another; CPU is that of the service, for one token.")
+	if s.dockerAuth == "" {
+		fmt.Fprintln(w, "The figures of docker_auth are those of another run, on another machine of two cores; -docker-auth BINARY measures it in this one.")
+	}
 	fmt.Fprintf(w, "\\* Other programs used more than %.0f %% of a core meanwhile.\n", 100*busyShare)
 	for _, row := range s.rows {
 		if row.err != nil {

@@ -19,7 +19,7 @@ func TestServiceCases(t *testing.T) {
 	fill := strings.NewReplacer("PROGRAM", "/bin/true", "SCRIPT", "/bin/true", "URL", "http://127.0.0.1:5002",
 		"HASH", "$2a$10$Q8bOMdYQpwPwF6tVnVvUBuVJd3Vq2oGgkQGmVh1gkOeEJLkqkVb1W")
 	for _, c := range serviceCases() {
-		if _, _, err := compat.ParseDockerAuth("auth.yml", []byte(server+fill.Replace(c.config)), compat.Options{}); err != nil {
+		if _, _, err := compat.ParseDockerAuth("auth.yml", []byte(server+fill.Replace(c.config+c.ours)), compat.Options{}); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		if !seen[c.most] {
@@ -64,9 +64,9 @@ func TestAnswers(t *testing.T) {
 
 func TestServiceTable(t *testing.T) {
 	s := &tokenService{primitives: map[string]float64{hashing: 20}, rows: []serviceRow{
-		{serviceCase{name: "login", most: hashing, goal: "10,000/s", theirs: "21.5/s"}, cell{result: result{ops: 12_000, elapsed: time.Second, cpu: time.Second}}},
-		{serviceCase{name: "again", most: "login"}, cell{result: result{ops: 6_000, elapsed: time.Second, busy: 1}}},
-		{serviceCase{name: "broken"}, cell{err: errors.New("status 500")}},
+		{serviceCase{name: "login", most: hashing, goal: "10,000/s", theirs: "21.5/s"}, cell{result: result{ops: 12_000, elapsed: time.Second, cpu: time.Second}}, cell{}},
+		{serviceCase{name: "again", most: "login"}, cell{result: result{ops: 6_000, elapsed: time.Second, busy: 1}}, cell{}},
+		{serviceCase{name: "broken"}, cell{err: errors.New("status 500")}, cell{}},
 	}}
 	var b strings.Builder
 	s.write(&b)
@@ -74,6 +74,12 @@ func TestServiceTable(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, b.String())
 		}
+	}
+	s.dockerAuth, s.rows[0].peer = "auth_server", cell{result: result{ops: 34, elapsed: time.Second}}
+	b.Reset()
+	s.write(&b)
+	if table := b.String(); !strings.Contains(table, "34.0") || strings.Contains(table, "21.5/s") {
+		t.Errorf("the table with docker_auth in the same run is\n%s", table)
 	}
 }
 
