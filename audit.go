@@ -60,6 +60,12 @@ type AuditEntry struct {
 	Reason string `json:"reason,omitempty"`
 	Detail string `json:"detail,omitempty"` // of what is no decision: what was made, changed or removed
 
+	// Entries of strangers that were counted and not kept are one, of the first time. Client is their network then.
+	Count int64     `json:"count,omitempty"`
+	Until time.Time `json:"until,omitzero"` // of the last time
+
 	Previous string `json:"previous"` // Hash of the entry before; "" for the first
 	Hash     string `json:"hash"`     // SHA-256, in hexadecimal, of the entry without this
+
+	Stranger bool `json:"-"` // whoever did it has proven nothing, and may do it a million times under other names
 }

@@ -10,6 +10,9 @@
 // entries faster than they can be written waits. Only while nothing can be written, entries are lost when there is no more
 // room for them, those that let somebody through first, and how many were is an entry itself.
 //
+// What strangers do has a share of what is kept in the index, or they could push out of it what others did by asking often
+// enough; what is above that is counted.
+//
 // It knows nothing of HTTP and nothing of what a decision is made by.
 package audit
 
@@ -71,6 +74,7 @@ type Log struct {
 	lost    int64 // entries, since then
 	urgent  bool  // whether somebody waits for what is in the queue
 	closed  bool
+	others  strangers
 	wake    chan struct{} // holds one: there is something to do
 	stop    chan struct{}
 	done    chan struct{}
@@ -111,7 +115,7 @@ func Open(ctx context.Context, o Options, s Settings) (*Log, error) {
 	if l.now == nil {
 		l.now = time.Now
 	}
-	l.room.L = &l.mu
+	l.room.L, l.others = &l.mu, newStrangers()
 	if l.index != nil {
 		l.reader = NewReader(l.index)
 	}
@@ -198,6 +202,10 @@ func (l *Log) Audit(ctx context.Context, e *customhouse.AuditEntry) error {
 		w.done = make(chan error, 1)
 	}
 	l.mu.Lock()
+	if e.Stranger && l.index != nil && s.Entries > 0 && !(s.Required && e.Allowed) && !l.closed && l.others.counted(e, l.now(), s.Entries, s.Age) {
+		l.mu.Unlock()
+		return nil
+	}
 	for len(l.queue) >= maxWait && !l.stuck && !l.closed {
 		l.room.Wait()
 	}

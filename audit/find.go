@@ -73,8 +73,16 @@ func (q *Question) matches(e *customhouse.AuditEntry) bool {
 		is(q.Decision, e.Decision) && (is(q.Account, e.Account) || e.Kind == customhouse.AuditAccount && q.Account == e.Name) &&
 		(q.Action == "" || slices.Contains(e.Actions, q.Action)) &&
 		!(q.Denied && e.Allowed) && !(q.Allowed && !e.Allowed) &&
-		(q.Since.IsZero() || !e.Time.Before(q.Since)) && (q.Until.IsZero() || e.Time.Before(q.Until)) &&
+		(q.Since.IsZero() || !lastOf(e).Before(q.Since)) && (q.Until.IsZero() || e.Time.Before(q.Until)) &&
 		e.Number > q.After && (q.Before == 0 || e.Number < q.Before)
+}
+
+// lastOf returns when what e tells of was last done.
+func lastOf(e *customhouse.AuditEntry) time.Time {
+	if e.Count > 0 {
+		return e.Until
+	}
+	return e.Time
 }
 
 // mayBeIn tells whether a page may hold what is asked for.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"customhouse"
@@ -46,7 +47,7 @@ const sealed = len(hashField) + 2*sha256.Size + len(`"}`)
 // appendEntry appends e as JSON, without its hash. The order of the fields is that of the type.
 func appendEntry(b []byte, e *customhouse.AuditEntry) []byte {
 	b = strconv.AppendInt(append(b, `{"number":`...), e.Number, 10)
-	b = e.Time.AppendFormat(append(b, `,"time":"`...), "2006-01-02T15:04:05.999999999Z07:00")
+	b = e.Time.AppendFormat(append(b, `,"time":"`...), time.RFC3339Nano)
 	b = append(b, `","kind":`...)
 	b = appendText(b, e.Kind, maxText)
 	b = appendField(b, "decision", e.Decision, maxText)
@@ -75,6 +76,10 @@ func appendEntry(b []byte, e *customhouse.AuditEntry) []byte {
 	b = appendField(b, "rule", e.Rule, maxText)
 	b = appendField(b, "reason", e.Reason, maxText)
 	b = appendField(b, "detail", e.Detail, maxDetail)
+	if e.Count > 0 {
+		b = strconv.AppendInt(append(b, `,"count":`...), e.Count, 10)
+		b = append(e.Until.AppendFormat(append(b, `,"until":"`...), time.RFC3339Nano), '"')
+	}
 	b = append(b, `,"previous":"`...)
 	b = append(b, e.Previous...)
 	return append(b, `"}`...)

@@ -35,8 +35,8 @@ func (p *page) add(e *customhouse.AuditEntry, line []byte) {
 	if e.Time.Before(p.Began) { // they come in the order in which they were handed over
 		p.Began = e.Time
 	}
-	if e.Time.After(p.Ended) {
-		p.Ended = e.Time
+	if last := lastOf(e); last.After(p.Ended) {
+		p.Ended = last
 	}
 	p.n++
 	p.Last, p.Hash = e.Number, e.Hash

@@ -59,6 +59,9 @@ func (l *Log) gather() {
 // flush writes what waits. What cannot be written goes on waiting, but for what somebody is told of that it was not.
 func (l *Log) flush() {
 	l.mu.Lock()
+	for _, e := range l.others.round(l.now(), l.closed) {
+		l.queue = append(l.queue, waiting{entry: e})
+	}
 	queue, lost := l.queue, l.lost
 	l.queue, l.lost, l.urgent = nil, 0, false
 	l.mu.Unlock()

@@ -45,7 +45,7 @@ type AuditKeep struct {
 	// For how long. 0 is for ever.
 	Age time.Duration `yaml:"age"`
 
-	// How many entries. 0 keeps none there.
+	// How many entries. 0 keeps none there. What whoever has no account does has a share of it and is counted above that.
 	Entries int `yaml:"entries"`
 }
 

@@ -34,7 +34,7 @@ func (g *Gate) silent() bool {
 func (g *Gate) entry(kind, decision string, id *customhouse.Identity, client string) *customhouse.AuditEntry {
 	return &customhouse.AuditEntry{
 		Time: g.now().UTC(), Kind: kind, Decision: decision, Client: client,
-		Account: id.Account, Method: id.Method, Labels: id.Labels, Claims: id.Claims,
+		Account: id.Account, Method: id.Method, Labels: id.Labels, Claims: id.Claims, Stranger: id.Anonymous(),
 	}
 }
 

@@ -141,6 +141,32 @@ func TestWhoDecided(t *testing.T) {
 	}
 }
 
+// Strangers are those who have proven nothing, whatever name they use; who is logged in is none.
+func TestWhoIsAStranger(t *testing.T) {
+	book := &notebook{}
+	h := newHouse(t, func(o *gate.Options) { o.Audit = book })
+	for _, tt := range []struct {
+		cred customhouse.Credential
+		want bool
+	}{
+		{nobody, true}, {basic("alice", "guess"), true}, {basic("nobody-knows", "guess"), true}, {bearer(gate.Token{Token: "eyJ"}), true}, {own("alice"), false},
+	} {
+		book.entries = nil
+		if grant, err := h.Admit(t.Context(), tt.cred, repo("team/none", "delete")); err == nil {
+			t.Fatalf("%+v is let through", grant)
+		}
+		for _, e := range book.entries {
+			if e.Stranger != tt.want {
+				t.Errorf("%s: a stranger: %t", e.Account, e.Stranger)
+			}
+		}
+	}
+	h.issue(nobody, "repository:public/a:pull")
+	if e := book.entries[len(book.entries)-1]; e.Kind != customhouse.AuditToken || !e.Stranger {
+		t.Errorf("a token without an account = %+v", e)
+	}
+}
+
 // What is let through at the door and refused when its tag is known is accounted for, where the first entry is kept before.
 func TestRefusalAfterTheDoorIsAccountedFor(t *testing.T) {
 	p, err := policy.Compile([]policy.Rule{{Match: policy.Match{Tag: policy.Values{"v*"}}, Actions: list{"pull"}}}, policy.Options{})

@@ -201,6 +201,9 @@ func sentence(e *customhouse.AuditEntry) string {
 	if why := cmp.Or(e.Detail, e.Reason); why != "" && !(e.Kind == customhouse.AuditDecision && e.Allowed && e.Detail == "") {
 		parts = append(parts, "("+printable(why)+")")
 	}
+	if e.Count > 0 {
+		parts = append(parts, fmt.Sprintf("(counted)  %s until %s", count(int(e.Count), "time"), e.Until.Format(time.RFC3339)))
+	}
 	if e.Decision != "" {
 		parts = append(parts, "decision "+e.Decision)
 	}

@@ -94,7 +94,7 @@ func (p parts) casbin(c *config.Config) (authz.Authorizer, error) {
 func (p parts) accountDifference(d customhouse.Difference) {
 	err := p.audit.Audit(context.Background(), &customhouse.AuditEntry{
 		Time: d.First.UTC(), Kind: customhouse.AuditDifference, Allowed: d.Live == customhouse.AnswerAllow,
-		Account: d.Account, Type: d.Type, Name: d.Name, Tag: d.Tag, Actions: []customhouse.Action{d.Action}, Rule: d.LiveRule,
+		Account: d.Account, Type: d.Type, Name: d.Name, Tag: d.Tag, Actions: []customhouse.Action{d.Action}, Rule: d.LiveRule, Stranger: d.Account == "",
 		Detail: fmt.Sprintf("the shadow policy says %s by %s", d.Shadow, cmp.Or(d.ShadowRule, "no rule")),
 	})
 	if err != nil {

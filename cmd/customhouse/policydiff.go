@@ -51,8 +51,7 @@ those whose answer depends on what was not recorded.`,
 					folder = folderOf(c, *file)
 				}
 				err = from.each(cmd, folder, func(e customhouse.AuditEntry) error {
-					if e.By != customhouse.ByRules {
-						r.Others++
+					if r.others(&e) {
 						return nil
 					}
 					for _, action := range e.Actions {
@@ -106,11 +105,9 @@ those whose answer depends on what was not recorded.`,
 			}
 			r := newReplay()
 			err = from.each(cmd, folderOf(next.config, *file), func(e customhouse.AuditEntry) error {
-				if e.By != customhouse.ByRules {
-					r.Others++
-					return nil
+				if !r.others(&e) {
+					r.again(&e, next.policy)
 				}
-				r.again(&e, next.policy)
 				return nil
 			})
 			if err != nil {

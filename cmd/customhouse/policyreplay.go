@@ -200,6 +200,16 @@ func newReplay() *replay {
 	return &replay{Lost: []*change{}, Gained: []*change{}, changes: map[string]*change{}}
 }
 
+// others tells whether a decision was not up to the rules, and counts it then; so it does what nobody knows any more of
+// what strangers asked.
+func (r *replay) others(e *customhouse.AuditEntry) bool {
+	if e.By == customhouse.ByRules && e.Count == 0 {
+		return false
+	}
+	r.Others += max(1, int(e.Count))
+	return true
+}
+
 // note compares two answers to q; example names the decision, or the question.
 func (r *replay) note(q policy.Query, was, is policy.Decision, example string) {
 	r.Decisions++
