@@ -122,6 +122,18 @@ func (db *DB) AdoptedRepo(ctx context.Context, source, repo string) (depth int, 
 	return depth, links, err
 }
 
+// AdoptedRepos returns the repositories of a folder of which MarkAdopted was told.
+func (db *DB) AdoptedRepos(ctx context.Context, source string) (map[string]bool, error) {
+	names := map[string]bool{}
+	err := db.rows(ctx, func(r *sql.Rows) error {
+		var name string
+		err := r.Scan(&name)
+		names[name] = true
+		return err
+	}, "select repo from adopted_repo where source = ?", source)
+	return names, err
+}
+
 // MarkAdopted remembers what has been taken over of a repository of a folder, as durably as Load.
 func (db *DB) MarkAdopted(ctx context.Context, source, repo string, depth int, links []byte) error {
 	return db.writer.write(ctx, false, func(t *tx) error {

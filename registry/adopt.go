@@ -160,6 +160,11 @@ func (r *Registry) Adopted(ctx context.Context, source, repo string) (depth int,
 	return depth, links, err
 }
 
+// AdoptedRepos returns the repositories in the folder source of which MarkAdopted was told.
+func (r *Registry) AdoptedRepos(ctx context.Context, source string) (map[string]bool, error) {
+	return r.index.AdoptedRepos(ctx, source)
+}
+
 // MarkAdopted remembers which links of a repository in the folder source have been taken over, at which depth of
 // verification.
 func (r *Registry) MarkAdopted(ctx context.Context, source, repo string, depth int, links []byte) error {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,7 +112,7 @@ type adoption struct {
 func (a *adoption) run(ctx context.Context) error {
 	var trees []tree
 	var total int64
-	none := func(string, string) {}
+	none := func(string, error) {}
 	err := a.layout.walk(ctx, a.found, func(t tree) {
 		trees = append(trees, t)
 		total += int64(len(a.layout.digests("./"+t.name+"/_manifests/revisions", none)))
@@ -118,6 +120,7 @@ func (a *adoption) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	whole := a.found.counts[Unreadable] == 0 // all folders in which there may be repositories were read
 	a.opts.Progress.Total.Store(max(total, 1))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -133,6 +136,11 @@ func (a *adoption) run(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	if !a.opts.DryRun && whole {
+		if err := a.vanished(ctx, trees); err != nil {
+			return err
+		}
+	}
 	return a.orphans(ctx)
 }
 
@@ -145,19 +153,11 @@ func (a *adoption) tree(ctx context.Context, t tree) error {
 		a.found.add(Finding{Kind: GhostRepository, Repo: t.name, Path: "repositories/" + t.name, Detail: "it holds uploads and nothing else"})
 		return nil
 	}
-	r := &repo{adoption: a, tree: t, seen: marks{}, good: marks{}, sizes: map[customhouse.Digest]int64{}, revisions: map[customhouse.Digest]bool{}}
 	name, nameErr := customhouse.ParseRepo(t.name)
+	r := a.newRepo(t, name)
 	if nameErr == nil && !a.opts.DryRun {
-		r.dest = a.registry.Repository(name)
-		depth, earlier, err := a.registry.Adopted(ctx, a.layout.Source, t.name)
-		if err != nil {
+		if err := r.remember(ctx); err != nil {
 			return err
-		}
-		r.known = depth >= 0
-		if depth >= int(a.opts.Verify) {
-			if r.seen, err = decodeMarks(earlier); err != nil {
-				return err
-			}
 		}
 	}
 	r.list()
@@ -167,6 +167,48 @@ func (a *adoption) tree(ctx context.Context, t tree) error {
 		return nil
 	}
 	return r.adopt(ctx)
+}
+
+// newRepo returns a repository of the folder on its way to the one of that name.
+func (a *adoption) newRepo(t tree, name customhouse.Repo) *repo {
+	return &repo{
+		adoption: a, tree: t, dest: a.registry.Repository(name), earlier: marks{}, seen: marks{}, good: marks{},
+		sizes: map[customhouse.Digest]int64{}, revisions: map[customhouse.Digest]bool{},
+	}
+}
+
+// vanished reports, or with Prune removes, what an earlier pass has taken over of repositories that are not in the folder
+// any more.
+func (a *adoption) vanished(ctx context.Context, trees []tree) error {
+	names, err := a.registry.AdoptedRepos(ctx, a.layout.Source)
+	if err != nil {
+		return err
+	}
+	if a.opts.Prune && len(trees) == 0 && len(names) > 0 {
+		return fmt.Errorf("none of the %d repositories that were adopted from %s is there; is it mounted?", len(names), a.layout.Source)
+	}
+	for _, t := range trees {
+		delete(names, t.name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		repo, err := customhouse.ParseRepo(name)
+		if err != nil {
+			return err
+		}
+		r := a.newRepo(tree{name: name}, repo)
+		if err := r.remember(ctx); err != nil {
+			return err
+		}
+		if err := r.gone(ctx); err != nil {
+			return err
+		}
+		if len(r.good) < len(r.earlier) {
+			if err := a.registry.MarkAdopted(ctx, a.layout.Source, name, int(VerifyNone), r.good.encode()); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
 }
 
 // uploads reports the uploads of a repository. They are left to the registry that they were begun at.
@@ -182,14 +224,21 @@ func (a *adoption) uploads(t tree) {
 	}
 }
 
-// stray reports what does not belong into a folder of a repository.
-func (a *adoption) stray(repo string) func(path, why string) {
-	return func(path, why string) {
-		kind := Stray
-		if why == "not a digest" {
-			kind = BadName
+// stray reports what does not belong into a folder of a repository, or why that cannot be read.
+func (a *adoption) stray(repo string) func(path string, why error) {
+	return func(path string, why error) {
+		f := Finding{Kind: Stray, Repo: repo, Path: "repositories/" + path}
+		if why != nil {
+			f.Detail = why.Error()
 		}
-		a.found.add(Finding{Kind: kind, Repo: repo, Path: "repositories/" + path, Detail: why})
+		switch why {
+		case nil, errNotFolder:
+		case errNotDigest:
+			f.Kind = BadName
+		default:
+			f.Kind = Unreadable
+		}
+		a.found.add(f)
 	}
 }
 

@@ -304,6 +304,72 @@ func TestAdoptPrune(t *testing.T) {
 	}
 }
 
+// What is gone is removed with Prune, also when passes without it have seen it go, and with its whole repository.
+func TestAdoptPruneLater(t *testing.T) {
+	f, h := newFolder(t), newHouse(t)
+	first, _ := f.image("app", "first")
+	second, _ := f.image("app", "second")
+	other, _ := f.image("other", "other")
+	f.tag("app", "stays", first)
+	f.tag("app", "goes", second)
+	f.tag("other", "v1", other)
+	h.adopt(t, f, transfer.AdoptOptions{Verify: transfer.VerifyManifests})
+	f.remove("repositories/app/_manifests/tags/goes")
+	f.remove(revisionPath("app", second))
+	f.remove("repositories/other")
+	for _, opts := range []transfer.AdoptOptions{{}, {Verify: transfer.VerifyManifests}, {Verify: transfer.VerifyAll}, {}} {
+		done, _ := h.adopt(t, f, opts)
+		if got := done.Findings[transfer.GoneAtSource]; got != 2 || done.Pruned > 0 {
+			t.Errorf("a pass without Prune = %+v, want two tags that are gone", done)
+		}
+	}
+	h.wantTag(t, h.repo(t, "app"), "goes", second)
+	h.wantTag(t, h.repo(t, "other"), "v1", other)
+	done, found := h.adopt(t, f, transfer.AdoptOptions{Prune: true})
+	if done.Pruned != 4 {
+		t.Errorf("pruned %d, want two tags and two manifests: %v", done.Pruned, found)
+	}
+	h.wantTag(t, h.repo(t, "app"), "stays", first)
+	for repo, d := range map[string]customhouse.Digest{"app": second, "other": other} {
+		if _, err := h.repo(t, repo).Stat(t.Context(), customhouse.Ref{Digest: d}); err == nil {
+			t.Errorf("the manifest of %s is there, want it gone", repo)
+		}
+	}
+	if done, _ := h.adopt(t, f, transfer.AdoptOptions{Prune: true}); done.Pruned > 0 || done.Unchanged != 1 {
+		t.Errorf("a pass after that = %+v", done)
+	}
+	f.remove("repositories/app") // what is there of a folder that was not mounted
+	l, err := transfer.OpenLayout(f.root())
+	must(t, err)
+	defer l.Close()
+	if _, err := transfer.Adopt(t.Context(), h.Registry, l, transfer.AdoptOptions{Prune: true}); err == nil || !strings.Contains(err.Error(), "is it mounted?") {
+		t.Errorf("Adopt of nothing with Prune = %v", err)
+	}
+	h.wantTag(t, h.repo(t, "app"), "stays", first)
+}
+
+// What cannot be read is not gone.
+func TestAdoptPruneUnreadable(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Log("root reads everything: a loop of links stands for what cannot be read")
+	}
+	f, h := newFolder(t), newHouse(t)
+	first, _ := f.image("app", "first")
+	nested, _ := f.image("deep/app", "nested")
+	f.tag("app", "v1", first)
+	f.tag("deep/app", "v1", nested)
+	h.adopt(t, f, transfer.AdoptOptions{})
+	for _, path := range []string{"repositories/app/_manifests/tags/v1/current/link", "repositories/app/_manifests/revisions"} {
+		f.remove(path)
+		must(t, os.Symlink(filepath.Base(path), filepath.Join(f.root(), "docker/registry/v2", path)))
+		done, found := h.adopt(t, f, transfer.AdoptOptions{Prune: true})
+		if done.Pruned > 0 || done.Findings[transfer.Unreadable] == 0 {
+			t.Errorf("%s cannot be read: %+v, %v", path, done, found)
+		}
+		h.wantTag(t, h.repo(t, "app"), "v1", first)
+	}
+}
+
 // A dry run says what would be done and needs no registry.
 func TestAdoptDryRun(t *testing.T) {
 	f := newFolder(t)

@@ -258,15 +258,21 @@ func readAll(f io.Reader, info fs.FileInfo, limit int64) ([]byte, error) {
 	return b[:n], err
 }
 
+// Why something in a folder is not looked at, where that is no failure of reading it.
+var (
+	errNotFolder = errors.New("not a folder")
+	errNotDigest = errors.New("not a digest")
+)
+
 // digests lists a folder <algorithm>/<digits> of links, sorted.
-func (l *Layout) digests(dir string, bad func(path, why string)) []customhouse.Digest {
+func (l *Layout) digests(dir string, bad func(path string, why error)) []customhouse.Digest {
 	var all []customhouse.Digest
 	for _, algorithm := range l.names(dir, bad) {
 		at := path.Join(dir, algorithm)
 		for _, digits := range l.names(at, bad) {
 			d, err := customhouse.ParseDigest(algorithm + ":" + digits)
 			if err != nil {
-				bad(path.Join(at, digits), "not a digest")
+				bad(path.Join(at, digits), errNotDigest)
 				continue
 			}
 			all = append(all, d)
@@ -276,18 +282,18 @@ func (l *Layout) digests(dir string, bad func(path, why string)) []customhouse.D
 }
 
 // names lists a folder of folders, sorted; none if it is not there.
-func (l *Layout) names(dir string, bad func(path, why string)) []string {
+func (l *Layout) names(dir string, bad func(path string, why error)) []string {
 	entries, err := fs.ReadDir(l.Repositories, dir)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			bad(dir, err.Error())
+			bad(dir, err)
 		}
 		return nil
 	}
 	var names []string
 	for _, e := range entries {
 		if !e.IsDir() {
-			bad(path.Join(dir, e.Name()), "not a folder")
+			bad(path.Join(dir, e.Name()), errNotFolder)
 			continue
 		}
 		names = append(names, e.Name())

@@ -13,14 +13,14 @@ import (
 // list lists the links of the repository that are there and reports what is wrong with their names.
 func (r *repo) list() {
 	r.layers = r.links("_layers")
-	for _, name := range r.layout.names(r.name+"/_manifests", r.stray(r.name)) {
+	for _, name := range r.layout.names(r.name+"/_manifests", r.odd) {
 		if name != "revisions" && name != "tags" {
-			r.stray(r.name)(r.name+"/_manifests/"+name, "")
+			r.odd(r.name+"/_manifests/"+name, nil)
 		}
 	}
 	r.manifests = r.links("_manifests/revisions")
 	dir := r.name + "/_manifests/tags"
-	names := r.layout.names(dir, r.stray(r.name))
+	names := r.layout.names(dir, r.odd)
 	looked, errs := r.look(len(names), func(i int) string { return dir + "/" + names[i] + "/current/link" })
 	for i, name := range names {
 		at := dir + "/" + name
@@ -32,6 +32,8 @@ func (r *repo) list() {
 			f := Finding{Kind: Unreadable, Repo: r.name, Name: name, Path: "repositories/" + at, Detail: err.Error()}
 			if errors.Is(err, errDeleted) {
 				f.Kind, f.Detail = TagUnset, "it has no current/link"
+			} else {
+				r.blind = true
 			}
 			r.found.add(f)
 			continue
@@ -50,7 +52,7 @@ func (r *repo) list() {
 // links lists a folder of links to content.
 func (r *repo) links(folder string) []link {
 	dir := r.name + "/" + folder
-	digests := r.layout.digests(dir, r.stray(r.name))
+	digests := r.layout.digests(dir, r.odd)
 	path := func(i int) string { return linkPath(dir, digests[i]) }
 	looked, errs := r.look(len(digests), path)
 	found := make([]link, 0, len(digests))
@@ -59,6 +61,8 @@ func (r *repo) links(folder string) []link {
 			f := Finding{Kind: Unreadable, Repo: r.name, Name: d.String(), Path: "repositories/" + path(i), Detail: err.Error()}
 			if errors.Is(err, errDeleted) {
 				f.Kind, f.Detail = DeletedLink, "" // what every deletion leaves
+			} else {
+				r.blind = true
 			}
 			r.found.add(f)
 			continue
@@ -129,20 +133,25 @@ func (r *repo) whole(k link) bool {
 }
 
 // gone reports, or with Prune removes, what an earlier pass has taken over and is not in the folder any more: tags that
-// were not set here since, and manifests that no tag here points to.
+// were not set here since, and manifests that no tag here points to. What stays is gone for the next pass too. Where
+// something cannot be read, nothing is taken to be gone.
 func (r *repo) gone(ctx context.Context) error {
 	missing := func(path string) bool {
 		name := nameMark(path)
-		_, was := r.seen[name]
+		_, was := r.earlier[name]
 		return was && !r.present[name]
 	}
+	keep := func(path string) { r.good[nameMark(path)] = r.earlier[nameMark(path)] }
 	lost := 0
-	for name := range r.seen {
+	for name, at := range r.earlier {
 		if !r.present[name] {
 			lost++
+			if r.blind {
+				r.good[name] = at
+			}
 		}
 	}
-	if lost == 0 || r.opts.DryRun {
+	if lost == 0 || r.opts.DryRun || r.blind {
 		return nil
 	}
 	tagged := map[customhouse.Digest]bool{}
@@ -151,7 +160,7 @@ func (r *repo) gone(ctx context.Context) error {
 			return err
 		}
 		path := r.name + "/_manifests/tags/" + t.Tag.String() + "/current/link"
-		if !missing(path) || time.Unix(0, r.seen[nameMark(path)]).Unix() != t.At.Unix() {
+		if !missing(path) || time.Unix(0, r.earlier[nameMark(path)]).Unix() != t.At.Unix() {
 			tagged[t.Digest] = true
 			continue
 		}
@@ -160,6 +169,7 @@ func (r *repo) gone(ctx context.Context) error {
 		}
 		if !r.opts.Prune {
 			tagged[t.Digest] = true
+			keep(path)
 		}
 	}
 	for m, err := range r.dest.Manifests(ctx) {
@@ -167,11 +177,18 @@ func (r *repo) gone(ctx context.Context) error {
 			return err
 		}
 		path := linkPath(r.name+"/_manifests/revisions", m.Digest)
-		if !missing(path) || tagged[m.Digest] {
+		if !missing(path) {
+			continue
+		}
+		if tagged[m.Digest] {
+			keep(path)
 			continue
 		}
 		if err := r.prune(path, m.Digest.String(), func() error { return r.dest.DeleteManifest(ctx, m.Digest, nil) }); err != nil {
 			return err
+		}
+		if !r.opts.Prune {
+			keep(path)
 		}
 	}
 	return nil

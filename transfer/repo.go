@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 
 	"customhouse"
@@ -15,10 +16,13 @@ import (
 type repo struct {
 	*adoption
 	tree
-	dest  registry.Repository // none in a dry run
-	known bool                // whether an earlier pass has been through it
-	seen  marks               // of links that an earlier pass has taken over
-	good  marks               // of links that are taken over now
+	dest    registry.Repository // none in a dry run
+	known   bool                // whether an earlier pass has been through it
+	depth   int                 // of that, -1 for none
+	earlier marks               // of links that an earlier pass has taken over
+	seen    marks               // those of them that it has verified as deep as this one is to
+	blind   bool                // whether something could not be read, so that it is not known what is gone
+	good    marks               // of links that are taken over now
 
 	layers    []link
 	manifests []link
@@ -40,6 +44,27 @@ type tagLink struct {
 // batch is how many rows are written in one go: others wait for it.
 const batch = 500
 
+// remember takes up what an earlier pass has left.
+func (r *repo) remember(ctx context.Context) error {
+	depth, earlier, err := r.registry.Adopted(ctx, r.layout.Source, r.name)
+	if err != nil {
+		return err
+	}
+	r.known, r.depth = depth >= 0, depth
+	if r.earlier, err = decodeMarks(earlier); err == nil && depth >= int(r.opts.Verify) {
+		r.seen = r.earlier
+	}
+	return err
+}
+
+// odd reports what does not belong into a folder of the repository, or cannot be read.
+func (r *repo) odd(path string, why error) {
+	if why != nil && why != errNotFolder && why != errNotDigest {
+		r.blind = true
+	}
+	r.stray(r.name)(path, why)
+}
+
 // adopt takes over what no earlier pass has: blobs, then manifests, then tags, so that what is visible is whole.
 func (r *repo) adopt(ctx context.Context) error {
 	if r.known && r.unchanged() {
@@ -56,7 +81,7 @@ func (r *repo) adopt(ctx context.Context) error {
 		r.found.add(Finding{Kind: NoManifests, Repo: r.name, Path: "repositories/" + r.name})
 	}
 	r.count(func(d *Adopted) { d.Repositories++ })
-	if r.opts.DryRun {
+	if r.opts.DryRun || r.depth == int(r.opts.Verify) && maps.Equal(r.good, r.earlier) {
 		return nil
 	}
 	return r.registry.MarkAdopted(ctx, r.layout.Source, r.name, int(r.opts.Verify), r.good.encode())
@@ -310,7 +335,7 @@ func (r *repo) adoptTags(ctx context.Context) error {
 func (r *repo) history(tag customhouse.Tag, now customhouse.Digest) []registry.TagSet {
 	var sets []registry.TagSet
 	dir := r.name + "/_manifests/tags/" + tag.String() + "/index"
-	for _, d := range r.layout.digests(dir, r.stray(r.name)) {
+	for _, d := range r.layout.digests(dir, r.odd) {
 		if d == now || !r.revisions[d] {
 			continue // the manifest was deleted since
 		}
@@ -318,7 +343,7 @@ func (r *repo) history(tag customhouse.Tag, now customhouse.Digest) []registry.T
 		if err == nil {
 			sets = append(sets, registry.TagSet{Tag: tag, Digest: d, At: k.at})
 		} else if !errors.Is(err, errDeleted) && !errors.Is(err, fs.ErrNotExist) {
-			r.stray(r.name)(dir, err.Error())
+			r.odd(dir, err)
 		}
 	}
 	return sets
