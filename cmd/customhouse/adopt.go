@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -77,6 +78,9 @@ func (a *adopting) run(cmd *cobra.Command, source string) (err error) {
 		return err
 	}
 	layout, err := transfer.OpenLayout(folder)
+	if errors.Is(err, fs.ErrPermission) {
+		return withHint(err, "run this as the user of that registry")
+	}
 	if err != nil {
 		return withHint(err, "name the folder that holds docker/registry/v2, or the config.yml of the registry")
 	}

@@ -36,8 +36,17 @@ const (
 // role is what a process serves, and where it has its configuration from.
 type role struct {
 	registry bool                           // with content; else a token service alone
+	flags    bool                           // whether --listen and --data replace parts of the configuration
 	file     string                         // the configuration; "" for none
 	load     func() (*config.Config, error) // reads it
+}
+
+// another is the hint that something else is to be named, which the flag does where there is one.
+func (r role) another(what, flag string) string {
+	if r.flags {
+		return "name another " + what + " with " + flag
+	}
+	return "name another " + what + " in " + r.file
 }
 
 // house is a running server: what lives as long as the process, and what a reload exchanges.
@@ -146,10 +155,10 @@ func number(n *atomic.Int64) func() float64 { return func() float64 { return flo
 func (h *house) openData(ctx context.Context, data string) error {
 	err := makeFolder(data)
 	if err != nil {
-		return withHint(fmt.Errorf("make the data folder: %w", err), "name another folder with --data")
+		return withHint(fmt.Errorf("make the data folder: %w", err), h.role.another("folder", "--data"))
 	}
 	if h.lock, err = lockFolder(data); err != nil {
-		return err
+		return withHint(err, "stop it, or "+h.role.another("folder", "--data"))
 	}
 	h.index, err = index.Open(ctx, indexFile(data), index.Options{Log: h.log})
 	return err
@@ -181,7 +190,7 @@ func (h *house) close() error {
 func (h *house) run(ctx context.Context, c *config.Config, stdout io.Writer) error {
 	listener, err := listen(ctx, c)
 	if err != nil {
-		return withHint(fmt.Errorf("listen: %w", err), "choose another address with --listen")
+		return withHint(fmt.Errorf("listen: %w", err), h.role.another("address", "--listen"))
 	}
 	var operators net.Listener
 	if c.HTTP.Debug != "" {
