@@ -15,6 +15,8 @@ import (
 	"customhouse"
 )
 
+const recordPrefix = "t:" // of keys, before the account
+
 // ReadDockerAuth returns who has signed in at a provider by docker_auth, from the LevelDB database in a folder
 // (level_token_db). Their passwords, which docker_auth kept as bcrypt hashes, are named docker_auth, and the provider's
 // tokens are sealed. The database is not changed, and must not be open elsewhere.
@@ -24,12 +26,11 @@ func (b *Browser) ReadDockerAuth(folder string) ([]customhouse.ImportedSignIn, e
 		return nil, fmt.Errorf("open docker_auth's database %s: %w", folder, err)
 	}
 	defer db.Close()
-	const prefix = "t:"
 	var all []customhouse.ImportedSignIn
-	records := db.NewIterator(util.BytesPrefix([]byte(prefix)), nil)
+	records := db.NewIterator(util.BytesPrefix([]byte(recordPrefix)), nil)
 	defer records.Release()
 	for records.Next() {
-		account := strings.TrimPrefix(string(records.Key()), prefix)
+		account := strings.TrimPrefix(string(records.Key()), recordPrefix)
 		i, err := b.importRecord(account, records.Value())
 		if err != nil {
 			b.log.Warn("a sign-in of docker_auth is left out", "folder", folder, "account", account, "reason", err)

@@ -1,10 +1,15 @@
 package compat
 
 import (
+	"cmp"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
+	"customhouse"
 	"customhouse/config"
 )
 
@@ -170,10 +175,7 @@ func (t *dockerTranslation) tokenDB(section, provider string, from *dockerClient
 		t.require(section+".gcs_token_db.client_secret_file", from.GCS.ClientSecretFile != "")
 		t.warn(section+".gcs_token_db", "is not read: who has signed in is kept in the data folder, and people sign in once more")
 	case from.Redis != nil:
-		if from.Redis.Options == nil && from.Redis.Cluster == nil {
-			t.wrong(section+".redis_token_db", "wants redis_options or redis_cluster_options")
-		}
-		t.warn(section+".redis_token_db", "is not read, for a client of Redis would be an eighth of this program: who has signed in is kept in the data folder, and people sign in once more")
+		t.redis(section, provider, from.Redis)
 	case from.Level != nil:
 		t.require(section+".level_token_db.path", from.Level.Path != "")
 		t.levelDB(section, provider, t.absolute(from.Level.Path))
@@ -196,6 +198,46 @@ func (t *dockerTranslation) levelDB(section, provider, folder string) {
 	}
 	t.to.Auth.AppPasswords.Import = append(t.to.Auth.AppPasswords.Import, config.TokenDB{Provider: provider, LevelDB: folder})
 	t.warn(section+".level_token_db", "is read once and not changed: passwords in it stay good, new ones are kept in %s", t.to.Data)
+}
+
+// redis takes a database in Redis over, once. Of both kinds of options those of a cluster count, as there.
+func (t *dockerTranslation) redis(section, provider string, from *dockerRedis) {
+	key := section + ".redis_token_db"
+	var servers []string
+	var common dockerRedisCommon
+	database := 0
+	switch {
+	case from.Cluster != nil:
+		servers, common = from.Cluster.Addrs, from.Cluster.dockerRedisCommon
+		t.require(key+".redis_cluster_options.addrs", len(servers) > 0)
+	case from.Options != nil:
+		servers, common, database = []string{cmp.Or(from.Options.Addr, "localhost:6379")}, from.Options.dockerRedisCommon, int(from.Options.DB)
+		if from.Options.Network == "unix" {
+			t.warn(key+".redis_options.network", "a socket in the file system is not read: who has signed in is kept in the data folder, and people sign in once more")
+			return
+		}
+	default:
+		t.wrong(key, "wants redis_options or redis_cluster_options")
+		return
+	}
+	var tls struct {
+		SkipVerify boolean `yaml:"insecureskipverify"`
+	}
+	u := url.URL{Scheme: "redis", Host: strings.Join(servers, ",")}
+	if common.TLS.Kind != 0 {
+		u.Scheme = "rediss"
+		if common.TLS.Decode(&tls) == nil && bool(tls.SkipVerify) {
+			u.RawQuery = "skip_verify=true"
+		}
+	}
+	if common.Password != "" {
+		u.User = url.UserPassword("", string(common.Password))
+	}
+	if database != 0 {
+		u.Path = "/" + strconv.Itoa(database)
+	}
+	t.to.Auth.AppPasswords.Import = append(t.to.Auth.AppPasswords.Import, config.TokenDB{Provider: provider, Redis: customhouse.Secret(u.String())})
+	t.warn(key, "is read once and not changed: passwords in it stay good, new ones are kept in the data folder")
 }
 
 // replace sets what has a default, unless s is "".

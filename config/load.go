@@ -125,8 +125,11 @@ func parse(s shelf, name string, data []byte, r reading) (*Config, error) {
 		}
 	}
 	for i := range c.Auth.AppPasswords.Import {
-		if p := &c.Auth.AppPasswords.Import[i].LevelDB; *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(filepath.Dir(name), *p)
+		db := &c.Auth.AppPasswords.Import[i]
+		for _, p := range []*string{&db.LevelDB, &db.RedisFile} {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(filepath.Dir(name), *p)
+			}
 		}
 	}
 	if c.Auth.Off && !d.has("rules") {

@@ -142,7 +142,14 @@ type TokenDB struct {
 	Provider string `yaml:"provider" jsonschema:"required,enum=google,enum=github,enum=oidc,enum=gitlab"`
 
 	// The folder of a LevelDB database (level_token_db.path).
-	LevelDB string `yaml:"level_db" jsonschema:"required"`
+	LevelDB string `yaml:"level_db"`
+
+	// A database in Redis (redis_token_db), such as redis://:PASSWORD@HOST:6379/0, with rediss:// for TLS. A cluster may be named
+	// by several of its servers: HOST:6379,HOST:6379.
+	Redis customhouse.Secret `yaml:"redis"`
+
+	// A file with what redis would have, in its place.
+	RedisFile string `yaml:"redis_file"`
 }
 
 // clients returns the providers by their key in auth.
@@ -205,7 +212,16 @@ func (c *Config) checkOAuth(p *problems) {
 		o := clients["auth."+db.Provider]
 		p.add(key+".provider", oneOf(db.Provider, "google", "github", "oidc", "gitlab"))
 		p.check(o == nil || o.Enabled(), key+".provider", "nobody signs in there; it has no client_id")
-		p.check(db.LevelDB != "", key+".level_db", "missing; the folder of the database")
+		kinds := 0
+		for _, named := range []bool{db.LevelDB != "", db.Redis != "", db.RedisFile != ""} {
+			if named {
+				kinds++
+			}
+		}
+		p.check(kinds > 0, key+".level_db", "missing; the folder of the database; or redis, or redis_file")
+		p.check(kinds < 2, key, "want one of level_db, redis and redis_file")
+		p.check(db.Redis == "" || strings.HasPrefix(string(db.Redis), "redis://") || strings.HasPrefix(string(db.Redis), "rediss://"),
+			key+".redis", "want redis://HOST:PORT or rediss://HOST:PORT")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"customhouse"
 	"customhouse/authn"
@@ -191,29 +192,61 @@ func (p parts) pages(c *config.Config) (server.Pages, error) {
 // importTokens takes over, once, who has signed in by docker_auth.
 func (p parts) importTokens(c *config.Config) error {
 	for i, db := range c.Auth.AppPasswords.Import {
-		key := fmt.Sprintf("auth.app_passwords.import[%d]", i)
-		source := db.Provider + " leveldb:" + db.LevelDB
-		done, err := p.index.Imported(context.Background(), source)
-		if err != nil {
-			return err
-		}
-		if done {
-			continue
-		}
-		for _, b := range p.chained.browsers {
-			if b.Name() != db.Provider {
-				continue
-			}
-			all, err := b.ReadDockerAuth(db.LevelDB)
-			if err != nil {
-				return fmt.Errorf("%s: %w", key, err)
-			}
-			n, err := p.index.ImportSignIns(context.Background(), source, all)
-			if err != nil {
-				return fmt.Errorf("%s: %w", key, err)
-			}
-			p.log.Info("sign-ins of docker_auth taken over", "provider", db.Provider, "folder", db.LevelDB, "taken", n, "found", len(all))
+		if err := p.importFrom(db); err != nil {
+			return fmt.Errorf("auth.app_passwords.import[%d]: %w", i, err)
 		}
 	}
 	return nil
+}
+
+// importTimeout is for all of a database.
+const importTimeout = 5 * time.Minute
+
+func (p parts) importFrom(db config.TokenDB) error {
+	ctx, cancel := context.WithTimeout(context.Background(), importTimeout)
+	defer cancel()
+	from := "leveldb:" + db.LevelDB
+	read := func(b *authn.Browser) ([]customhouse.ImportedSignIn, error) { return b.ReadDockerAuth(db.LevelDB) }
+	if db.LevelDB == "" {
+		address, err := redisAddress(db)
+		if err != nil {
+			return err
+		}
+		from = "redis:" + address.String()
+		read = func(b *authn.Browser) ([]customhouse.ImportedSignIn, error) {
+			return b.ReadDockerAuthRedis(ctx, address)
+		}
+	}
+	source := db.Provider + " " + from
+	if done, err := p.index.Imported(ctx, source); done || err != nil {
+		return err
+	}
+	for _, b := range p.chained.browsers {
+		if b.Name() != db.Provider {
+			continue
+		}
+		all, err := read(b)
+		if err != nil {
+			return err
+		}
+		n, err := p.index.ImportSignIns(ctx, source, all)
+		if err != nil {
+			return err
+		}
+		p.log.Info("sign-ins of docker_auth taken over", "provider", db.Provider, "from", from, "taken", n, "found", len(all))
+	}
+	return nil
+}
+
+func redisAddress(db config.TokenDB) (a authn.RedisAddress, err error) {
+	text := db.Redis
+	if db.RedisFile != "" {
+		if text, err = secretOf("", db.RedisFile); err != nil {
+			return a, fmt.Errorf("redis_file: %w", err)
+		}
+	}
+	if a, err = authn.ParseRedisAddress(customhouse.Secret(strings.TrimSpace(string(text)))); err != nil {
+		return a, fmt.Errorf("redis: %w", err)
+	}
+	return a, nil
 }
