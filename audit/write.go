@@ -152,7 +152,7 @@ func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry) erro
 		if notes == l.notes {
 			notes = 0
 		}
-		if err := l.index.PutAuditPages(ctx, pages, notes); err != nil {
+		if err := l.index.PutAuditPages(ctx, pages, seenIn(entries), notes); err != nil {
 			return err
 		}
 	} else if err := l.file.append(lines); err != nil {

@@ -3,12 +3,14 @@ package gate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	"customhouse"
+	"customhouse/authn"
 	"customhouse/policy"
 )
 
@@ -28,6 +30,11 @@ type Asker struct {
 	Client  netip.Addr
 	Service string    // "" is that of the gate
 	Time    time.Time // zero is now
+
+	// As whom the account was seen, the latest first: it is the first of these of whom nobody can be asked what they are today,
+	// unless somebody who can be asked knows the account. Without any, and where somebody else could be asked and does not know it
+	// any more, it may do nothing. nil: nothing is known, and the account has no more than its name.
+	Seen []customhouse.Identity
 }
 
 // Explanation is the answer to a Question: what the policy reports of it. Its JSON form is what they get who ask for one.
@@ -70,9 +77,12 @@ func (g *Gate) ExplainFor(ctx context.Context, who Asker, q Question, all bool) 
 	return x, nil
 }
 
-// AnswerFor is the answer of ExplainFor alone: allow, Deny or maybe.
+// AnswerFor is the answer of ExplainFor alone: allow, Deny or maybe. Who is no more may do nothing.
 func (g *Gate) AnswerFor(ctx context.Context, who Asker, q Question) (string, error) {
 	_, d, err := g.suppose(ctx, who, q)
+	if errors.Is(err, authn.ErrUnknownUser) {
+		return Deny, nil
+	}
 	return d.Answer(), err
 }
 
@@ -112,6 +122,12 @@ func (g *Gate) supposed(ctx context.Context, who Asker) (caller, error) {
 		if c.identity, err = g.chain.Lookup(ctx, method, who.Account); err != nil {
 			return c, err
 		}
+	} else if who.Seen != nil {
+		last := slices.IndexFunc(who.Seen, g.cannotAsk)
+		if last < 0 {
+			return c, authn.ErrUnknownUser
+		}
+		c.identity = who.Seen[last]
 	}
 	c.identity.Method = cmp.Or(who.Method, c.identity.Method)
 	if len(who.Claims) > 0 {
@@ -133,6 +149,19 @@ func (g *Gate) supposed(ctx context.Context, who Asker) (caller, error) {
 		c.identity.Labels = all
 	}
 	return c, nil
+}
+
+// cannotAsk tells whether somebody may log in by the method of id of whom nobody can be asked today.
+func (g *Gate) cannotAsk(id customhouse.Identity) bool {
+	switch id.Method {
+	case MethodWorkload:
+		return len(g.workloads) > 0
+	case MethodCertificate:
+		return g.certificates != nil
+	case authn.PersonalTokensName: // whose owner is somebody of whom nobody can be asked
+		return slices.Contains(g.chain.Names(), id.Method)
+	}
+	return slices.Contains(g.chain.Names(), id.Method) && !g.chain.CanLookUp(id.Method)
 }
 
 func (g *Gate) decideOne(ctx context.Context, c *caller, q Question) (policy.Decision, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,9 +21,16 @@ type AuditPage struct {
 	Lines        []byte
 }
 
-// PutAuditPages keeps pages, each in the place of the one with the same first number, and forgets the notes up to one that
-// stand in them.
-func (db *DB) PutAuditPages(ctx context.Context, pages []AuditPage, notes int64) error {
+// AuditSeen is who has entries in the audit log, as the last of them has it.
+type AuditSeen struct {
+	Identity customhouse.Identity // account, method, labels and claims
+	Number   int64                // of the entry
+	Time     time.Time            // of the entry
+}
+
+// PutAuditPages keeps pages, each in the place of the one with the same first number, and who is seen in them, and forgets
+// the notes up to one that stand in them.
+func (db *DB) PutAuditPages(ctx context.Context, pages []AuditPage, seen []AuditSeen, notes int64) error {
 	return db.writer.write(ctx, true, func(t *tx) error {
 		for _, p := range pages {
 			if err := t.exec(ctx, `insert into audit_page (first, last, began, ended, hash, filter, lines) values (?, ?, ?, ?, ?, ?, ?)
@@ -32,11 +40,57 @@ func (db *DB) PutAuditPages(ctx context.Context, pages []AuditPage, notes int64)
 				return err
 			}
 		}
+		for i := range seen {
+			if err := putAuditSeen(ctx, t, &seen[i]); err != nil {
+				return err
+			}
+		}
 		if notes == 0 {
 			return nil
 		}
 		return t.exec(ctx, "delete from audit_note where id <= ?", notes)
 	})
+}
+
+func putAuditSeen(ctx context.Context, t *tx, s *AuditSeen) error {
+	labels, err := json.Marshal(s.Identity.Labels)
+	if err != nil {
+		return err
+	}
+	claims, err := json.Marshal(s.Identity.Claims)
+	if err != nil {
+		return err
+	}
+	return t.exec(ctx, `insert into audit_seen (account, method, number, time, labels, claims) values (?, ?, ?, ?, ?, ?)
+		on conflict (account, method) do update set number = excluded.number, time = excluded.time, labels = excluded.labels, claims = excluded.claims`,
+		s.Identity.Account, s.Identity.Method, s.Number, s.Time.UnixNano(), string(labels), string(claims))
+}
+
+// AuditSeen returns who was seen of up to n accounts after one, in their order: each once for every method of login, the
+// latest first.
+func (db *DB) AuditSeen(ctx context.Context, after string, n int) ([]AuditSeen, error) {
+	return db.auditSeen(ctx, "account in (select distinct account from audit_seen where account > ? order by account limit ?)", after, n)
+}
+
+// AuditSeenOf returns as whom an account was seen: once for every method of login, the latest first.
+func (db *DB) AuditSeenOf(ctx context.Context, account string) ([]AuditSeen, error) {
+	return db.auditSeen(ctx, "account = ?", account)
+}
+
+func (db *DB) auditSeen(ctx context.Context, where string, args ...any) (all []AuditSeen, err error) {
+	err = db.rows(ctx, func(r *sql.Rows) error {
+		var s AuditSeen
+		var at int64
+		var labels, claims []byte
+		if err := r.Scan(&s.Identity.Account, &s.Identity.Method, &s.Number, &at, &labels, &claims); err != nil {
+			return err
+		}
+		s.Time = time.Unix(0, at).UTC()
+		err := errors.Join(json.Unmarshal(labels, &s.Identity.Labels), json.Unmarshal(claims, &s.Identity.Claims))
+		all = append(all, s)
+		return err
+	}, "select account, method, number, time, labels, claims from audit_seen where "+where+" order by account, number desc", args...)
+	return all, err
 }
 
 // LastAuditPage returns the page that was begun last. customhouse.ErrNotFound when there is none.
@@ -85,7 +139,7 @@ func (db *DB) AuditPast(ctx context.Context) (number int64, hash string, err err
 }
 
 // ForgetAudit forgets up to n of the first pages: those that end before a time, and those that hold no entry after a
-// number. It returns how many it has forgotten. The last page stays.
+// number, and who was seen in no other. It returns how many pages it has forgotten. The last page stays.
 func (db *DB) ForgetAudit(ctx context.Context, before time.Time, number int64, n int) (forgotten int64, err error) {
 	err = db.writer.write(ctx, false, func(t *tx) error {
 		var last int64
@@ -99,6 +153,9 @@ func (db *DB) ForgetAudit(ctx context.Context, before time.Time, number int64, n
 			return err
 		}
 		if err := t.exec(ctx, "update audit_past set number = ?, hash = ?", last, hash); err != nil {
+			return err
+		}
+		if err := t.exec(ctx, "delete from audit_seen where number <= ?", last); err != nil {
 			return err
 		}
 		forgotten, err = t.changed(ctx, "delete from audit_page where last <= ?", last)

@@ -2,7 +2,9 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -165,8 +167,9 @@ type accessAnswer struct {
 
 // holder is somebody, or something, that the answer is yes for, or maybe.
 type holder struct {
-	Name   string `json:"name"` // "" is whoever has no account
-	Answer string `json:"answer"`
+	Name   string    `json:"name"` // "" is whoever has no account
+	Answer string    `json:"answer"`
+	Seen   time.Time `json:"seen,omitzero"` // when last, of an account that only the audit log knows by name
 }
 
 // How many accounts or repositories are looked at for one answer.
@@ -205,33 +208,70 @@ func access(st *state, w *response, r *http.Request, q apiAdmitted) error {
 
 // whoMay returns which of up to n accounts after last may do something.
 func (st *state) whoMay(r *http.Request, question gate.Question, last string, n int) (holders []holder, next string, err error) {
-	var names []string
-	if st.Accounts != nil {
-		if names, err = st.Accounts(r.Context()); err != nil {
-			return nil, "", err
-		}
+	all, more, err := st.accountsAfter(r.Context(), last, n)
+	if err != nil {
+		return nil, "", err
 	}
-	if last == "" {
-		names = append([]string{""}, names...)
-	}
-	seen := 0
-	for _, name := range names {
-		if name <= last && last != "" {
-			continue
-		}
-		if seen == n {
-			return holders, next, nil
-		}
-		seen, next = seen+1, name
-		answer, err := st.Gate.AnswerFor(r.Context(), gate.Asker{Account: name}, question)
+	for _, a := range all {
+		answer, err := st.Gate.AnswerFor(r.Context(), gate.Asker{Account: a.name, Seen: a.as}, question)
 		if err != nil {
 			return nil, "", err
 		}
 		if answer != gate.Deny {
-			holders = append(holders, holder{name, answer})
+			holders = append(holders, holder{a.name, answer, a.seen})
 		}
 	}
-	return holders, "", nil
+	if more {
+		next = all[len(all)-1].name
+	}
+	return holders, next, nil
+}
+
+// somebody is an account that is known by name: that of nobody is "".
+type somebody struct {
+	name string
+	as   []customhouse.Identity // as whom it was seen
+	seen time.Time              // when it was last, where it is known by that alone
+}
+
+// accountsAfter returns up to n accounts after last, of those that are known and those that were seen, in their order, and
+// whether there are more. Before the first stands nobody.
+func (st *state) accountsAfter(ctx context.Context, last string, n int) (all []somebody, more bool, err error) {
+	byName := map[string]*somebody{}
+	if last == "" {
+		byName[""], n = &somebody{}, max(n, 2) // no page ends with "", from which the list would begin anew
+	}
+	if st.Accounts != nil {
+		names, err := st.Accounts(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, name := range names {
+			if name > last {
+				byName[name] = &somebody{name: name}
+			}
+		}
+	}
+	if st.Audit != nil {
+		seen, err := st.Audit.Seen(ctx, last, n+1)
+		if err != nil {
+			return nil, false, err
+		}
+		for i := range seen {
+			name := seen[i].Identity.Account
+			if byName[name] == nil {
+				byName[name] = &somebody{name: name, seen: seen[i].Time}
+			}
+			byName[name].as = append(byName[name].as, seen[i].Identity)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		if len(all) == n {
+			return all, true, nil
+		}
+		all = append(all, *byName[name])
+	}
+	return all, false, nil
 }
 
 // mayWhat returns with which of up to n repositories after last an account may do something.
@@ -243,14 +283,24 @@ func (st *state) mayWhat(r *http.Request, account string, question gate.Question
 	if err != nil {
 		return nil, "", err
 	}
+	who := gate.Asker{Account: account}
+	if st.Audit != nil {
+		seen, err := st.Audit.SeenAs(r.Context(), account)
+		if err != nil {
+			return nil, "", err
+		}
+		for i := range seen {
+			who.Seen = append(who.Seen, seen[i].Identity)
+		}
+	}
 	for _, name := range names {
 		question.Type, question.Name = customhouse.TypeRepository, name
-		answer, err := st.Gate.AnswerFor(r.Context(), gate.Asker{Account: account}, question)
+		answer, err := st.Gate.AnswerFor(r.Context(), who, question)
 		if err != nil {
 			return nil, "", err
 		}
 		if answer != gate.Deny {
-			holders = append(holders, holder{name, answer})
+			holders = append(holders, holder{Name: name, Answer: answer})
 		}
 	}
 	if more && len(names) > 0 {

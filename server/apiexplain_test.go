@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"customhouse"
+	"customhouse/authn"
 	"customhouse/policy"
 )
 
@@ -129,6 +132,7 @@ func TestAPIAccess(t *testing.T) {
 		"repo=a/app":              "[{alice allow} {robot allow}] []",
 		"repo=a/app&action=push":  "[{robot allow}] []",
 		"repo=pub/app":            "[{ allow} {alice allow} {bob allow} {robot allow}] []",
+		"repo=pub/app&n=1":        "[{ allow} {alice allow}] []alice",
 		"repo=pub/app&n=2":        "[{ allow} {alice allow}] []alice",
 		"repo=pub/app&last=alice": "[{bob allow} {robot allow}] []",
 		"account=alice":           "[] [{a/app allow} {a/other allow} {pub/app allow}]",
@@ -144,4 +148,72 @@ func TestAPIAccess(t *testing.T) {
 	h.as("").get("/api/access?repo=pub/app").want(http.StatusUnauthorized, "")
 	h.as("admin").get("/api/access").want(http.StatusBadRequest, "")
 	h.as("admin").get("/api/access?repo=a/app&account=alice").want(http.StatusBadRequest, "")
+}
+
+// program vouches for those who are in it, and has nothing to look anybody up in.
+type program map[string]map[string][]string
+
+func (p program) Name() string { return "program" }
+
+func (p program) Authenticate(_ context.Context, cred customhouse.Credential) (customhouse.Identity, error) {
+	labels, ok := p[cred.Account]
+	switch {
+	case !ok:
+		return customhouse.Identity{}, authn.ErrUnknownUser
+	case string(cred.Secret) != passwordOf(cred.Account):
+		return customhouse.Identity{}, authn.ErrWrongPassword
+	}
+	return customhouse.Identity{Account: cred.Account, Labels: labels, Method: p.Name()}, nil
+}
+
+// Accounts that no list has are known from the audit log, with the labels that they had when they last came: those only that
+// have logged in, and that may still come.
+func TestAPIAccessKnowsWhoWasSeen(t *testing.T) {
+	people := program{"pat": {"group": {"dev"}}, "quinn": nil, "silent": {"group": {"dev"}}}
+	rules := append(usual(), policy.Rule{Match: policy.Match{Labels: map[string]policy.Values{"group": {"dev"}}, Name: policy.Values{"a/app"}}, Actions: []customhouse.Action{customhouse.Pull}})
+	h := open(t, setup{rules: rules, sources: []authn.Authenticator{people}})
+	h.as("admin").pushImage("a/app", "latest", "seen")
+	h.as("admin").pushImage("pub/app", "latest", "seen")
+	ask := func(query string) string {
+		t.Helper()
+		must(t, h.audit.Sync())
+		var x struct {
+			Accounts, Repositories []struct {
+				Name, Answer string
+				Seen         time.Time
+			}
+			Next string
+		}
+		h.as("admin").get("/api/access?"+query).want(http.StatusOK, "").into(&x)
+		var text []string
+		for _, one := range append(x.Accounts, x.Repositories...) {
+			if one.Answer != "allow" {
+				t.Errorf("%+v is not allowed", one)
+			}
+			if text = append(text, one.Name); !one.Seen.IsZero() {
+				text[len(text)-1] += "*"
+			}
+		}
+		return strings.Join(append(text, x.Next), " ")
+	}
+	h.as("pat").get("/v2/").want(http.StatusOK, "")
+	h.as("quinn").get("/v2/").want(http.StatusOK, "")
+	h.with("Basic "+base64.StdEncoding.EncodeToString([]byte("silent:wrong"))).get("/v2/").want(http.StatusUnauthorized, "")
+	for range 3 {
+		h.with("Basic "+base64.StdEncoding.EncodeToString([]byte("zzz:wrong"))).get("/v2/pub/app/tags/list").want(http.StatusUnauthorized, "")
+	}
+	for query, want := range map[string]string{
+		"repo=a/app":             "admin* alice pat* robot ",
+		"repo=pub/app":           " admin* alice bob pat* quinn* robot ",
+		"repo=pub/app&n=3":       " admin* alice alice",
+		"repo=pub/app&last=pat":  "quinn* robot ",
+		"account=pat":            "a/app pub/app ",
+		"account=silent":         "pub/app ",
+		"account=quinn&n=1":      "a/app",
+		"repo=a/app&action=push": "admin* robot ",
+	} {
+		if got := ask(query); got != want {
+			t.Errorf("%s = %q, want %q", query, got, want)
+		}
+	}
 }

@@ -69,6 +69,7 @@ type setup struct {
 	realm    server.RealmURL             //
 	store    func(blob.Store) blob.Store // wraps the store
 	fails    bool                        // 5xx and panics are what is tested
+	sources  []authn.Authenticator       // of accounts, beside the usual ones
 }
 
 // accounts are everybody there is; each has the password of passwordOf.
@@ -218,7 +219,7 @@ func (h *house) gate(s setup, logger *slog.Logger) *gate.Gate {
 	passwords := authn.NewPasswords(authn.PasswordOptions{})
 	static, err := authn.NewStatic(users, passwords)
 	must(h.t, err)
-	chain, err := authn.NewChain(passwords, static)
+	chain, err := authn.NewChain(passwords, append([]authn.Authenticator{static}, s.sources...)...)
 	must(h.t, err)
 	rules, err := policy.Compile(s.rules, policy.Options{Sets: s.sets})
 	must(h.t, err)

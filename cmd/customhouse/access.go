@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -20,8 +21,9 @@ type reached struct {
 
 // holder is an account or a repository, with the answer "allow" or "maybe".
 type holder struct {
-	Name   string `json:"name"`
-	Answer string `json:"answer"`
+	Name   string    `json:"name"`
+	Answer string    `json:"answer"`
+	Seen   time.Time `json:"seen,omitzero"` // when last, of an account that only the audit log knows by name
 }
 
 func accessCommand() *cobra.Command {
@@ -36,7 +38,9 @@ repository that it has (--account), and prints those that are allowed. The answe
 --tag names one. Without SERVER it asks 127.0.0.1:5000. Whoever asks needs the action admin on registry:policy.
 
 Accounts are known by name that stand in the configuration or lie in the data folder, robots included. Those of a
-directory or a program are not: ask about one with --account.`,
+directory, a file of passwords, a program or another issuer are as long as the audit log has an entry of them; SEEN says of when the
+last is. What they may today is told by what the directory says of them today or, where it cannot be asked, by the labels and claims
+that they were seen with. Who has never come, or has no entry that is kept, is not known: ask about one with --account.`,
 		Example: `  customhouse access registry.example.com --repo team/app --tag v1 --action update
   customhouse access registry.example.com --account alice`,
 		Args: takesUpTo(1),
@@ -75,13 +79,21 @@ directory or a program are not: ask about one with --account.`,
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
 			}
-			heading := "ACCOUNT\tANSWER"
+			heading := "ACCOUNT\tANSWER\tSEEN"
 			if repo == "" {
 				heading = "REPOSITORY\tANSWER"
 			}
 			return table(cmd.OutOrStdout(), heading, func(w io.Writer) {
 				for _, h := range all {
-					fmt.Fprintf(w, "%s\t%s\n", printable(cmp.Or(h.Name, "(anonymous)")), printable(h.Answer))
+					fmt.Fprintf(w, "%s\t%s", printable(cmp.Or(h.Name, "(anonymous)")), printable(h.Answer))
+					if repo != "" {
+						seen := "-"
+						if !h.Seen.IsZero() {
+							seen = h.Seen.UTC().Format(time.DateTime)
+						}
+						fmt.Fprintf(w, "\t%s", seen)
+					}
+					fmt.Fprintln(w)
 				}
 			})
 		},
