@@ -24,8 +24,8 @@ type ImportOptions struct {
 	Parallel int              // pieces of content under way at the same time; 0 is 4
 	Progress *ImportProgress  // nil is for nobody
 
-	// Failed is told of an image that could not be taken, or of a repository whose tags could not be listed, and the rest is
-	// taken all the same. nil: the first one ends it.
+	// Failed is told of an image that could not be taken, or of a repository whose tags could not be listed, and the others
+	// are taken all the same. nil: the first one ends it.
 	Failed func(what string, err error)
 }
 

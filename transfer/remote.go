@@ -82,6 +82,9 @@ func ImportRemote(ctx context.Context, r *registry.Registry, from Remote, opts I
 			return Imported{}, fmt.Errorf("list the repositories of %s: %w", from.Host, err)
 		}
 	}
+	if from.Ref != "" { // there is no other
+		opts.Failed = nil
+	}
 	im := &importing{registry: r, opts: opts}
 	names := 0
 	for _, name := range repos {
@@ -96,7 +99,12 @@ func ImportRemote(ctx context.Context, r *registry.Registry, from Remote, opts I
 
 // repository takes the images of one repository that are asked for, and returns how many they are.
 func (from Remote) repository(ctx context.Context, far *remote.Registry, im *importing, name string) (names int, err error) {
-	fail := func(err error) (int, error) { return 0, im.fails(ctx, from.Host+"/"+name, err) }
+	fail := func(err error) (int, error) {
+		if from.Repo != "" { // there is no other
+			return 0, fmt.Errorf("%s/%s: %w", from.Host, name, err)
+		}
+		return 0, im.fails(ctx, from.Host+"/"+name, err)
+	}
 	repo, err := customhouse.ParseRepo(name)
 	if err != nil {
 		return fail(explain(err))

@@ -103,7 +103,7 @@ func (i *importing) run(cmd *cobra.Command, source string) (err error) {
 	end := showProgress(cmd.ErrOrStderr(), "images", i.opts.Progress.Total.Load, i.opts.Progress.Done.Load)
 	done, err := take(cmd.Context(), o.Registry, source, i.opts)
 	end()
-	if err == nil || done != (transfer.Imported{}) {
+	if err == nil || done.Names > 0 || done.Pieces > 0 {
 		fmt.Fprintf(cmd.OutOrStdout(), "imported %d images: %d pieces of content, %d bytes; %d were here\n", done.Names, done.Pieces, done.Bytes, done.Present)
 	}
 	switch {
