@@ -323,6 +323,21 @@ func (q *admitted) push(ctx context.Context, push registry.Push) (registry.Pushe
 	return pushed, err
 }
 
+// mayUpload refuses content from those who may do only what brings none of their own: give tags to what is there, and take
+// over blobs. An upload begins with any part of push, as a mount does that finds nothing.
+func (q *admitted) mayUpload(ctx context.Context) error {
+	for _, action := range [...]customhouse.Action{customhouse.Create, customhouse.Update, customhouse.Refer} {
+		need := on(q.repoName(), action)
+		need.Partly = true
+		if may, err := q.grant.Allows(ctx, need); may || err != nil {
+			return err
+		}
+	}
+	need := on(q.repoName(), customhouse.Create)
+	need.Partly = true
+	return q.grant.Demand(ctx, need)
+}
+
 // brought notes that the caller has brought content, where that is not theirs to pull anyway.
 func (q *admitted) brought(ctx context.Context, d customhouse.Digest) error {
 	if whole, err := q.pullsAll(ctx); whole || err != nil {

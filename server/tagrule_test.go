@@ -167,7 +167,10 @@ func TestPromotionOnly(t *testing.T) {
 			carol.putManifest("a/app", digestOf(fresh), fresh).want(http.StatusForbidden, "DENIED")
 			carol.putManifest("a/app", "v0", s.manifest).want(http.StatusForbidden, "DENIED")
 			carol.do("DELETE", "/v2/a/app/manifests/dev", nil).want(http.StatusForbidden, "DENIED")
-			carol.refer("a/app", s.manifest, "", nil).want(http.StatusForbidden, "DENIED")
+			carol.do("POST", "/v2/a/app/blobs/uploads/?digest="+digestOf("{}"), []byte("{}")).want(http.StatusForbidden, "DENIED")
+			project.pushBlob("a/app", []byte("{}"))
+			signature := image([]byte("{}"), []byte("{}"), object{"subject": descriptor(ociImage, s.manifest)})
+			carol.putManifest("a/app", digestOf(signature), signature).want(http.StatusForbidden, "DENIED")
 		})
 	}
 }

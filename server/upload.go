@@ -23,6 +23,9 @@ func beginUpload(st *state, w http.ResponseWriter, r *http.Request, q admitted) 
 			return nil
 		}
 	case !q.digest.IsZero():
+		if err := q.mayUpload(r.Context()); err != nil {
+			return err
+		}
 		if err := q.repo.Monolithic(r.Context(), q.digest, r.ContentLength, r.Body); err != nil {
 			return err
 		}
@@ -106,6 +109,9 @@ func getUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) err
 }
 
 func patchUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
+	if err := q.mayUpload(r.Context()); err != nil {
+		return err
+	}
 	offset, body, err := contentRange(r)
 	if err != nil {
 		return err
@@ -124,6 +130,9 @@ func patchUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) e
 func putUpload(_ *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	if q.digest.IsZero() {
 		return customhouse.Errorf(customhouse.DigestInvalid, "the parameter digest is missing")
+	}
+	if err := q.mayUpload(r.Context()); err != nil {
+		return err
 	}
 	offset, body, err := contentRange(r)
 	if err != nil {
