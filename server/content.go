@@ -114,6 +114,9 @@ func (q *admitted) hide(err error) error {
 }
 
 func isUnknown(err error) bool {
+	if err == nil { // as a rule
+		return false
+	}
 	for _, code := range [...]customhouse.Code{customhouse.ManifestUnknown, customhouse.BlobUnknown, customhouse.NameUnknown} {
 		if errors.Is(err, &customhouse.Error{Code: code}) {
 			return true
