@@ -93,8 +93,16 @@ says; registries that keep the key set for some time have to know it by then.`,
 	return cmd
 }
 
+// byKey makes what is wrong with the flags of a command tell how a key is named whose beginning looks like one.
+func byKey(cmd *cobra.Command) *cobra.Command {
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return withHint(err, "write -- before a key that begins with -")
+	})
+	return cmd
+}
+
 func keysRetireCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	return byKey(&cobra.Command{
 		Use:   "retire KEY",
 		Short: "Make the key that signs sign no more",
 		Long: `Retire makes the next key sign at once: the one that is published, or a new one. What the retired key has signed
@@ -110,11 +118,11 @@ stays good. KEY is as list shows it, or its beginning.`,
 				return err
 			})
 		},
-	}
+	})
 }
 
 func keysRemoveCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	return byKey(&cobra.Command{
 		Use:   "remove KEY",
 		Short: "Remove a key; the tokens that it has signed are good no more",
 		Long: `Remove is for a key that somebody else may know. All tokens that it has signed are refused from the next second on,
@@ -131,7 +139,7 @@ one. KEY is as list shows it, or its beginning.`,
 				return err
 			})
 		},
-	}
+	})
 }
 
 // noKey explains that there is no key that is called id.
