@@ -82,7 +82,7 @@ func (t *translation) check(origins []origin) {
 	var wrong config.Errors
 	errors.As(t.to.Validate(), &wrong)
 	for _, e := range wrong {
-		t.wrong(t.foreignKey(e.Key, origins), e.Message)
+		t.wrong(t.foreignKey(e.Key, origins), strings.ReplaceAll(e.Message, " allow_plaintext: true", " "+ownKey+": {allow_plaintext: true}"))
 	}
 }
 

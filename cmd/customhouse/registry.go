@@ -11,6 +11,7 @@ import (
 
 	"customhouse/compat"
 	"customhouse/config"
+	"customhouse/token"
 
 	"github.com/spf13/cobra"
 )
@@ -92,10 +93,16 @@ does otherwise.`,
 			if err != nil {
 				return err
 			}
-			_, warnings, err := loadDistribution(file, strict)
+			c, warnings, err := loadDistribution(file, strict)
 			printWarnings(cmd.ErrOrStderr(), warnings)
 			if err != nil {
 				return err
+			}
+			p := parts{log: slog.New(slog.DiscardHandler), remotes: map[string]*token.Remote{}}
+			for _, t := range c.Token.Trust { // what is in the files of keys
+				if _, err := p.trusted(c, t); err != nil {
+					return fmt.Errorf("%s: auth.token: %w", file, err)
+				}
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", file)
 			return err
