@@ -94,7 +94,9 @@ func (c *Chain) Ranges(q policy.Query) []customhouse.Range {
 	if len(c.members) == 0 {
 		return []customhouse.Range{}
 	}
-	rules, ok := c.members[0].(Rules)
+	rules, ok := c.members[0].(interface {
+		Ranges(q policy.Query) []customhouse.Range
+	})
 	if !ok {
 		return []customhouse.Range{{}}
 	}

@@ -44,12 +44,12 @@ type ShadowOptions struct {
 	Now    func() time.Time             // nil is time.Now
 }
 
-// Shadow is an authorizer with another policy beside it, which decides nothing. Whoever asks gets the answer of the
-// authorizer and does not wait: what the other would have said is found out afterwards, and told where it differs.
+// Shadow is rules with another policy beside them, which decides nothing. Whoever asks gets the answer of the rules and does
+// not wait: what the other would have said is found out afterwards, and told where it differs.
 type Shadow struct {
-	Authorizer // the one that decides
-	policy     *policy.Policy
-	o          ShadowOptions
+	Rules  // that decide
+	policy *policy.Policy
+	o      ShadowOptions
 
 	queue chan shadowed
 	stop  chan struct{}
@@ -70,7 +70,7 @@ type shadowed struct {
 }
 
 // NewShadow returns live with p beside it. Close ends it.
-func NewShadow(live Authorizer, p *policy.Policy, o ShadowOptions) *Shadow {
+func NewShadow(live Rules, p *policy.Policy, o ShadowOptions) *Shadow {
 	if o.Counts == nil {
 		o.Counts = &ShadowCounts{}
 	}
@@ -81,7 +81,7 @@ func NewShadow(live Authorizer, p *policy.Policy, o ShadowOptions) *Shadow {
 		o.Now = time.Now
 	}
 	s := &Shadow{
-		Authorizer: live, policy: p, o: o,
+		Rules: live, policy: p, o: o,
 		queue: make(chan shadowed, shadowQueue), stop: make(chan struct{}), done: make(chan struct{}),
 		pending: map[customhouse.Difference]*customhouse.Difference{}, known: map[customhouse.Difference]struct{}{},
 	}
@@ -89,9 +89,9 @@ func NewShadow(live Authorizer, p *policy.Policy, o ShadowOptions) *Shadow {
 	return s
 }
 
-// Authorize answers as the authorizer does.
+// Authorize answers as the rules do.
 func (s *Shadow) Authorize(ctx context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error) {
-	live, err := s.Authorizer.Authorize(ctx, q, actions)
+	live, err := s.Rules.Authorize(ctx, q, actions)
 	if err == nil {
 		select {
 		case s.queue <- shadowed{q, slices.Clone(actions), live}:
@@ -104,20 +104,13 @@ func (s *Shadow) Authorize(ctx context.Context, q policy.Query, actions []custom
 
 // Facts returns what of a target either policy asks about: the other one is to be asked when all of that is known, too.
 func (s *Shadow) Facts() policy.Fact {
-	facts := s.policy.Facts()
-	if f, ok := s.Authorizer.(interface{ Facts() policy.Fact }); ok {
-		facts |= f.Facts()
-	}
-	return facts
+	return s.policy.Facts() | s.Rules.Facts()
 }
 
 // Close compares what waits, keeps the differences and ends.
 func (s *Shadow) Close() error {
 	s.once.Do(func() { close(s.stop) })
 	<-s.done
-	if c, ok := s.Authorizer.(interface{ Close() error }); ok {
-		return c.Close()
-	}
 	return nil
 }
 

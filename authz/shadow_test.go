@@ -184,3 +184,27 @@ func BenchmarkShadow(b *testing.B) {
 		})
 	}
 }
+
+// Rules with a shadow tell whoever asks what they tell without: for which names the answer may be yes, and what came nearest.
+func TestShadowTellsWhatRulesTell(t *testing.T) {
+	p := compiled(t, named("a/**", "c.yml:1", "pull"), policy.Rule{Match: policy.Match{Name: policy.Values{"b"}, Tag: policy.Values{"v*"}}, Actions: list{"pull"}, Source: "c.yml:2"})
+	rules := authz.NewRules(p)
+	shadow := authz.NewShadow(rules, compiled(t), authz.ShadowOptions{})
+	defer shadow.Close()
+	plain, err := authz.NewChain(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside, err := authz.NewChain(shadow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := policy.Query{Type: "repository", Action: "pull"}
+	if diff := gocmp.Diff(plain.Ranges(q), beside.Ranges(q)); diff != "" {
+		t.Errorf("Ranges (-without a shadow +with one):\n%s", diff)
+	}
+	q.Name, q.Target = "b", policy.Target{Known: policy.FactTag, Tag: "dev"}
+	if diff := gocmp.Diff(plain.Nearest(q), beside.Nearest(q)); diff != "" || len(plain.Nearest(q)) != 1 {
+		t.Errorf("Nearest (-without a shadow +with one):\n%s", diff)
+	}
+}

@@ -48,11 +48,11 @@ func (g *Gate) why(grant *Grant, need *Need, action customhouse.Action, d *polic
 	if d.Message != "" {
 		return ": " + tellable(d.Message)
 	}
-	if d.Reason == outOfScope && g.denials == TellReason {
+	if d.By == customhouse.ByScope && g.denials == TellReason {
 		return ": it is " + outOfScope
 	}
 	near, ok := g.policy.(nearer)
-	if g.denials != TellReason || !ok || d.Rule < 0 && d.Source != "" { // rules have not decided, but somebody else
+	if g.denials != TellReason || !ok || d.By != "" { // rules have not decided, but somebody else
 		return ""
 	}
 	q := g.query(&grant.caller, need.Type, need.Name, &need.Target)
