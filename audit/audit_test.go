@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -118,9 +119,9 @@ func TestS77_Lines(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "audit.log")
 	l := openLog(t, audit.Options{File: openFile(t, file, audit.Rotation{})}, all)
-	hostile := "x\n\r\x1b[31m\u2028\u202e\x7f\u009b\xff\"\\</script>" + strings.Repeat("y", 1<<20)
+	hostile := "x\n\r\x1b[31m\u2028\u202d\u202e\u200f\U000e0001\x7f\u009b\xff\"\\</script>" + strings.Repeat("y", 1<<20)
 	e := *pulled(1, hostile, hostile, true)
-	e.Claims = map[string]any{"sub": "repo:org/app:ref:refs/heads/main", "run_id": 12345678901, "nested": map[string]any{"a": []any{true, nil}}}
+	e.Claims = map[string]any{"sub": "repo:org/app:ref:refs/heads/main", "run_id": 12345678901, "nested": map[string]any{"a": []any{true, nil}}, "ref": hostile[:40]}
 	e.Reason, e.Detail = hostile, hostile
 	e.Labels = map[string][]string{hostile: {hostile}, "group": {}}
 	usual := *pulled(2, "alice", "team/app", false)
@@ -131,7 +132,7 @@ func TestS77_Lines(t *testing.T) {
 	text, err := os.ReadFile(file)
 	must(t, err)
 	for _, c := range string(bytes.ReplaceAll(text, []byte("\n"), nil)) {
-		if c < 0x20 || c == 0x7f || c == 0x2028 || c == 0x202e || c >= 0x80 && c < 0xa0 {
+		if !unicode.IsPrint(c) {
 			t.Fatalf("a line has the raw character %U", c)
 		}
 	}
@@ -150,6 +151,34 @@ func TestS77_Lines(t *testing.T) {
 	must(t, err)
 	if text := string(lines[1][:bytes.LastIndex(lines[1], []byte(`,"hash"`))]) + "}"; text+"" != strings.Replace(string(want), `,"hash":""`, "", 1) {
 		t.Errorf("line is not that of the type:\n%s\n%s", text, want)
+	}
+}
+
+// However hostile what is in an entry is, its line is not longer than what the end of a file is found by.
+func TestS77_LinesAreBounded(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	l := openLog(t, audit.Options{File: openFile(t, file, audit.Rotation{})}, all)
+	escapes := strings.Repeat("\x1b\u202e\U000e0001\"", 1<<16)
+	e := customhouse.AuditEntry{
+		Time: day, Kind: escapes, Decision: escapes, Account: escapes, Method: escapes, Labels: map[string][]string{escapes: {escapes, escapes}, "a": {escapes}},
+		Claims: map[string]any{"a": escapes[:1<<10]}, Client: escapes, Service: escapes, Type: escapes, Name: escapes, Tag: escapes, Digest: escapes,
+		MediaType: escapes, ArtifactType: escapes, By: escapes, Rule: escapes, Reason: escapes, Detail: escapes,
+	}
+	for range 100 {
+		e.Actions = append(e.Actions, customhouse.Action(escapes))
+	}
+	must(t, l.Audit(t.Context(), &e))
+	must(t, l.Close())
+	text, err := os.ReadFile(file)
+	must(t, err)
+	if len(text) > 48<<10 {
+		t.Errorf("a line of %d bytes", len(text))
+	}
+	l = openLog(t, audit.Options{File: openFile(t, file, audit.Rotation{})}, all)
+	must(t, l.Audit(t.Context(), pulled(1, "alice", "team/app", true)))
+	must(t, l.Close())
+	if v, err := audit.VerifyFile(file); err != nil || v.Entries != 2 {
+		t.Errorf("VerifyFile = %d entries, %v", v.Entries, err)
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"customhouse"
@@ -61,9 +62,13 @@ func appendEntry(b []byte, e *customhouse.AuditEntry) []byte {
 	b = appendField(b, "name", e.Name, maxText)
 	if len(e.Actions) > 0 {
 		b = append(b, `,"actions":`...)
-		open := byte('[')
+		open, start := byte('['), len(b)
 		for _, a := range e.Actions {
-			b = appendText(append(b, open), string(a), maxText)
+			if b = append(b, open); len(b)-start > maxText {
+				b = append(b, `"..."`...)
+				break
+			}
+			b = appendText(b, string(a), maxText)
 			open = ','
 		}
 		b = append(b, ']')
@@ -118,7 +123,7 @@ func appendFacts(b []byte, e *customhouse.AuditEntry) []byte {
 		if err != nil || len(claims) > maxFacts {
 			claims = []byte(`{"...":"more than is kept"}`)
 		}
-		b = append(append(b, `,"claims":`...), claims...)
+		b = appendPrintable(append(b, `,"claims":`...), claims)
 	}
 	return b
 }
@@ -127,34 +132,51 @@ const hexDigits = "0123456789abcdef"
 
 // appendText appends s as a JSON string of up to about most bytes, in which nothing controls a terminal.
 func appendText(b []byte, s string, most int) []byte {
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
 	b = append(b, '"')
-	for i := 0; i < len(s); {
+	for start, i := len(b), 0; i < len(s); {
+		if len(b)-start >= most {
+			b = append(b, "..."...)
+			break
+		}
 		if c := s[i]; c < utf8.RuneSelf {
 			switch i++; {
 			case c == '"' || c == '\\':
 				b = append(b, '\\', c)
 			case c < 0x20 || c == 0x7f:
-				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+				b = appendEscape(b, rune(c))
 			default:
 				b = append(b, c)
 			}
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			b = append(b, `\ufffd`...)
-		case r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff:
-			b = append(b, '\\', 'u', hexDigits[r>>12], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
-		default:
-			b = append(b, s[i:i+size]...)
+		if i += size; r == utf8.RuneError && size == 1 || !unicode.IsPrint(r) {
+			b = appendEscape(b, r)
+		} else {
+			b = utf8.AppendRune(b, r)
 		}
-		i += size
 	}
 	return append(b, '"')
+}
+
+// appendPrintable appends JSON, in which nothing controls a terminal then. What is not ASCII stands in its strings only.
+func appendPrintable(b, json []byte) []byte {
+	for _, r := range string(json) {
+		if r < 0x7f || unicode.IsPrint(r) {
+			b = utf8.AppendRune(b, r)
+		} else {
+			b = appendEscape(b, r)
+		}
+	}
+	return b
+}
+
+// appendEscape appends r as JSON escapes it.
+func appendEscape(b []byte, r rune) []byte {
+	if high, low := utf16.EncodeRune(r); high != utf8.RuneError {
+		return appendEscape(appendEscape(b, high), low)
+	}
+	return append(b, '\\', 'u', hexDigits[r>>12], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 }
 
 // ParseLine reads a line of the log and checks that it is what was sealed. The error says what is wrong with it.
