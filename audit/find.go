@@ -118,23 +118,40 @@ func (q *Question) texts() (texts [][]byte) {
 // which wait for whoever keeps the log, are the latest of all.
 func (r *Reader) Find(ctx context.Context, q Question) iter.Seq2[customhouse.AuditEntry, error] {
 	return func(yield func(customhouse.AuditEntry, error) bool) {
+		for line, err := range r.FindLines(ctx, q) {
+			if !yield(line.AuditEntry, err) {
+				return
+			}
+		}
+	}
+}
+
+// Line is an entry, and the text of it that is kept, without its end. An entry without a number has no hash in it.
+type Line struct {
+	customhouse.AuditEntry
+	Text []byte
+}
+
+// FindLines is Find for lines.
+func (r *Reader) FindLines(ctx context.Context, q Question) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
 		if q.Down && !r.findNotes(ctx, q, yield) {
 			return
 		}
 		texts := q.texts()
-		for line, err := range r.lines(ctx, &q) {
-			var e customhouse.AuditEntry
+		for text, err := range r.lines(ctx, &q) {
+			line := Line{Text: text}
 			if err == nil {
-				if slices.ContainsFunc(texts, func(text []byte) bool { return !bytes.Contains(line, text) }) {
+				if slices.ContainsFunc(texts, func(part []byte) bool { return !bytes.Contains(text, part) }) {
 					continue
 				}
-				err = json.Unmarshal(line, &e)
+				err = json.Unmarshal(text, &line.AuditEntry)
 			}
 			if err != nil {
-				yield(customhouse.AuditEntry{}, err)
+				yield(Line{}, err)
 				return
 			}
-			if q.matches(&e) && !yield(e, nil) {
+			if q.matches(&line.AuditEntry) && !yield(line, nil) {
 				return
 			}
 		}
@@ -154,20 +171,21 @@ func (r *Reader) Last(ctx context.Context) (int64, error) {
 }
 
 // findNotes yields what has no number yet and tells whether to go on.
-func (r *Reader) findNotes(ctx context.Context, q Question, yield func(customhouse.AuditEntry, error) bool) bool {
+func (r *Reader) findNotes(ctx context.Context, q Question, yield func(Line, error) bool) bool {
 	if q.Before > 0 || q.After > 0 {
 		return true // they are no part of what has pages
 	}
 	notes, err := r.index.AuditNotes(ctx, 0, maxKept)
 	if err != nil {
-		return yield(customhouse.AuditEntry{}, err)
+		return yield(Line{}, err)
 	}
 	if q.Down {
 		slices.Reverse(notes)
 	}
 	q.After = -1
 	for i := range notes {
-		if q.matches(&notes[i].Entry) && !yield(notes[i].Entry, nil) {
+		e := &notes[i].Entry
+		if q.matches(e) && !yield(Line{*e, appendEntry(nil, e)}, nil) {
 			return false
 		}
 	}

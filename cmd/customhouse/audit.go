@@ -3,13 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"customhouse"
 	"customhouse/audit"
@@ -101,12 +101,12 @@ func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) e
 		return err
 	}
 	q.Down, q.Before = true, 0
-	var latest []customhouse.AuditEntry
-	for e, err := range r.Find(ctx, q) {
+	var latest []audit.Line
+	for line, err := range r.FindLines(ctx, q) {
 		if err != nil {
 			return err
 		}
-		latest = append(latest, e)
+		latest = append(latest, line)
 		if len(latest) == f.n {
 			break
 		}
@@ -119,7 +119,7 @@ func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) e
 	q.Down = false
 	q.After = end
 	if f.follow { // what has no number yet is shown when it has one
-		latest = slices.DeleteFunc(latest, func(e customhouse.AuditEntry) bool { return e.Number == 0 })
+		latest = slices.DeleteFunc(latest, func(l audit.Line) bool { return l.Number == 0 })
 	}
 	for i := range latest {
 		if err := f.print(out, &latest[i]); err != nil {
@@ -138,33 +138,29 @@ func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) e
 			return nil
 		case <-ticks.C:
 		}
-		for e, err := range r.Find(ctx, q) {
+		for line, err := range r.FindLines(ctx, q) {
 			switch {
 			case ctx.Err() != nil:
 				return nil
 			case err != nil:
 				return err
-			case e.Number == 0:
+			case line.Number == 0:
 				continue
 			}
-			if err := f.print(out, &e); err != nil {
+			if err := f.print(out, &line); err != nil {
 				return err
 			}
-			q.After = e.Number
+			q.After = line.Number
 		}
 	}
 }
 
-func (f *auditFlags) print(out io.Writer, e *customhouse.AuditEntry) error {
-	if f.json {
-		line, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(out, "%s\n", line)
-		return err
+func (f *auditFlags) print(out io.Writer, line *audit.Line) error {
+	text := string(line.Text)
+	if !f.json {
+		text = printable(sentence(&line.AuditEntry)) // whoever tried to log in has chosen the name
 	}
-	_, err := fmt.Fprintln(out, sentence(e))
+	_, err := fmt.Fprintln(out, text)
 	return err
 }
 
@@ -199,7 +195,7 @@ func sentence(e *customhouse.AuditEntry) string {
 		parts = append(parts, strings.Join(actions, ","))
 	}
 	if why := cmp.Or(e.Detail, e.Reason); why != "" && !(e.Kind == customhouse.AuditDecision && e.Allowed && e.Detail == "") {
-		parts = append(parts, "("+printable(why)+")")
+		parts = append(parts, "("+why+")")
 	}
 	if e.Count > 0 {
 		parts = append(parts, fmt.Sprintf("(counted)  %s until %s", count(int(e.Count), "time"), e.Until.Format(time.RFC3339)))
@@ -213,10 +209,10 @@ func sentence(e *customhouse.AuditEntry) string {
 // printable replaces what controls a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0x202e {
-			return '\ufffd'
+		if unicode.IsPrint(r) {
+			return r
 		}
-		return r
+		return '\ufffd'
 	}, s)
 }
 
@@ -279,12 +275,12 @@ func auditLastCommand(s *settings) *cobra.Command {
 				return err
 			}
 			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
-				for e, err := range audit.NewReader(db).Find(ctx, q) {
+				for line, err := range audit.NewReader(db).FindLines(ctx, q) {
 					if err != nil {
 						return err
 					}
-					if audit.Answered(&e) {
-						return (&auditFlags{json: asJSON}).print(cmd.OutOrStdout(), &e)
+					if audit.Answered(&line.AuditEntry) {
+						return (&auditFlags{json: asJSON}).print(cmd.OutOrStdout(), &line)
 					}
 				}
 				return withExit(exitFailure, fmt.Errorf("no entry tells of a %s of %s", action, args[0]))
