@@ -154,19 +154,12 @@ func (l *Log) resume(ctx context.Context) error {
 	l.number, l.hash, l.page.AuditPage = last.Last, last.Hash, last
 	l.page.Filter, l.page.Lines = nil, nil
 	text, err := l.packer.unpack(last.Lines)
-	if err != nil {
-		return err
+	if err == nil {
+		err = l.page.read(text)
 	}
-	for line := range each(text) {
-		e, err := ParseLine(line)
-		if err != nil { // it stays as it is, for Verify to tell, and a new page begins
-			l.log.Error("the last page of the audit log is damaged", "number", last.Last, "error", err)
-			l.page = page{}
-			break
-		}
-		l.page.n++
-		l.page.keys = appendKeys(l.page.keys, &e)
-		l.page.lines = append(append(l.page.lines, line...), '\n')
+	if err != nil { // it stays as it is, for Verify to tell, and a new page begins
+		l.log.Error("the last page of the audit log is damaged", "number", last.Last, "error", err)
+		l.page = page{}
 	}
 	if l.page.full() {
 		l.page = page{}

@@ -44,6 +44,20 @@ func (p *page) add(e *customhouse.AuditEntry, line []byte) {
 	p.keys = appendKeys(p.keys, e)
 }
 
+// read puts the lines of a page that was begun before into p.
+func (p *page) read(text []byte) error {
+	for line := range each(text) {
+		e, err := ParseLine(line)
+		if err != nil {
+			return err
+		}
+		p.n++
+		p.keys = appendKeys(p.keys, &e)
+		p.lines = append(append(p.lines, line...), '\n')
+	}
+	return nil
+}
+
 func (p *page) full() bool { return len(p.lines) >= maxPage || p.n >= maxPageEntries }
 
 // packer makes pages small, and large again.

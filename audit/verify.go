@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"os"
+	"slices"
 
 	"customhouse"
+	"customhouse/index"
 )
 
 // Verified is a log that is whole.
@@ -46,14 +49,65 @@ func VerifyFile(path string) (Verified, error) {
 	return verify(linesOf(f), true, nil)
 }
 
-// Verify checks what is kept in the index, beginning with what was forgotten last. The error is a *Break where the log is
-// not whole.
+// Verify checks what is kept in the index, beginning with what was forgotten last: the entries, and what is noted of pages so
+// that they are found. The error is a *Break where the log is not whole.
 func (r *Reader) Verify(ctx context.Context) (Verified, error) {
-	number, hash, err := r.index.AuditPast(ctx)
-	if err != nil {
-		return Verified{}, err
+	for {
+		number, hash, err := r.index.AuditPast(ctx)
+		if err != nil {
+			return Verified{}, err
+		}
+		v, err := verify(r.wholePages(ctx), false, &customhouse.AuditEntry{Number: number, Hash: hash})
+		if !errors.As(err, new(*Break)) {
+			return v, err
+		}
+		if now, _, other := r.index.AuditPast(ctx); other != nil || now == number {
+			return v, err
+		} // pages were forgotten meanwhile
 	}
-	return verify(r.lines(ctx, &Question{}), false, &customhouse.AuditEntry{Number: number, Hash: hash})
+}
+
+// wholePages yields the lines of all pages, of which each is what is noted of it.
+func (r *Reader) wholePages(ctx context.Context) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for at := int64(math.MinInt64); ; {
+			p, err := r.index.NextAuditPage(ctx, at)
+			if errors.Is(err, customhouse.ErrNotFound) {
+				return
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			at = p.First
+			text, err := r.unpack(p.Lines)
+			if err != nil {
+				yield(nil, &Break{Number: p.First, What: err.Error()})
+				return
+			}
+			var last customhouse.AuditEntry
+			for line := range each(text) {
+				e, err := ParseLine(line)
+				if err == nil && !noted(&p, &e) {
+					yield(nil, &Break{Number: e.Number, What: "it is not where it is looked for: what is noted of its page was changed"})
+					return
+				}
+				if last = e; !yield(line, nil) {
+					return
+				}
+			}
+			if last.Number != p.Last || last.Hash != p.Hash {
+				yield(nil, &Break{Number: p.First, What: fmt.Sprintf("its page ends with entry %d, and %d is noted", last.Number, p.Last)})
+				return
+			}
+		}
+	}
+}
+
+// noted tells whether e is found in p by its number, its time and all that it can be looked for by.
+func noted(p *index.AuditPage, e *customhouse.AuditEntry) bool {
+	return p.First <= e.Number && e.Number <= p.Last && !e.Time.Before(p.Began) && !lastOf(e).After(p.Ended) &&
+		!slices.ContainsFunc(appendKeys(nil, e), func(key uint64) bool { return !mayHold(p.Filter, key) })
 }
 
 // verify checks that each line follows the one before; before stands before the first, nil where that is unknown.

@@ -103,6 +103,16 @@ func (db *DB) LastAuditPage(ctx context.Context) (AuditPage, error) {
 	return p, err
 }
 
+// NextAuditPage returns the whole page with the lowest first number above one. customhouse.ErrNotFound when there is none.
+func (db *DB) NextAuditPage(ctx context.Context, after int64) (AuditPage, error) {
+	var lines []byte
+	p, err := scanAuditPage(func(into ...any) error {
+		return db.row(ctx, "select first, last, began, ended, hash, filter, lines from audit_page where first > ? order by first limit 1", after).scan(append(into, &lines)...)
+	})
+	p.Lines = lines
+	return p, err
+}
+
 // AuditPages returns up to n pages without their lines: those that hold entries after a number in ascending order or, with
 // down, before it in descending order.
 func (db *DB) AuditPages(ctx context.Context, number int64, down bool, n int) (pages []AuditPage, err error) {

@@ -1,0 +1,91 @@
+package audit_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ncruces/go-sqlite3/driver"
+
+	"customhouse/audit"
+	"customhouse/index"
+)
+
+// Whatever somebody does with the pages in the index is found by Verify, be it to hide entries from those who look for them;
+// but for an end that is cut off, which the hash of an entry that was noted elsewhere tells.
+func TestS78_VerifyIndex(t *testing.T) {
+	for name, c := range map[string]struct {
+		tamper string // the pages begin with 1, 1001 and 2001
+		want   string
+	}{
+		"whole":                    {"select 1", ""},
+		"a page removed":           {"delete from audit_page where first = 1001", "entry 2001: 1000 entries between 1000 and 2001 were removed"},
+		"the first page removed":   {"delete from audit_page where first = 1", "entry 1001: 1000 entries between 0 and 1001 were removed"},
+		"as if it were forgotten":  {"delete from audit_page where first = 1; update audit_past set number = 1000", "entry 1001: entry 1001 does not follow entry 1000"},
+		"pages swapped":            {"update audit_page set lines = (select lines from audit_page b where b.first = 3002 - audit_page.first) where first in (1001, 2001)", "entry 2001: it is not where it is looked for"},
+		"pages in another order":   {"update audit_page set first = 1501 where first = 1", "entry 1001: 1000 entries between 0 and 1001 were removed"},
+		"a page twice":             {"insert into audit_page select first + 1, last, began, ended, hash, filter, lines from audit_page where first = 1001", "entry 1001: it is not where it is looked for"},
+		"a page that is no page":   {"update audit_page set lines = x'00' where first = 1001", "entry 1001: a page of the audit log cannot be read"},
+		"a page without lines":     {"update audit_page set lines = x'' where first = 1001", "entry 1001: its page ends with entry 0, and 2000 is noted"},
+		"hidden from names":        {"update audit_page set filter = zeroblob(length(filter)) where first = 1001", "entry 1001: it is not where it is looked for"},
+		"hidden from names at all": {"update audit_page set filter = x'' where first = 1001", "entry 1001: it is not where it is looked for"},
+		"hidden from since":        {"update audit_page set ended = began where first = 1001", "entry 1002: it is not where it is looked for"},
+		"hidden from until":        {"update audit_page set began = ended where first = 1001", "entry 1001: it is not where it is looked for"},
+		"hidden from numbers":      {"update audit_page set last = 1500 where first = 1001", "entry 1501: it is not where it is looked for"},
+		"another end":              {"update audit_page set hash = '' where first = 2001", "entry 2001: its page ends with entry 2500, and"},
+		"an end that was cut off":  {"delete from audit_page where first = 2001", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			db := openIndex(t, dir)
+			l := openLog(t, audit.Options{Index: db}, all)
+			for i := range 2500 {
+				must(t, l.Audit(t.Context(), pulled(i, "alice", "team/app", true)))
+			}
+			must(t, l.Close())
+			must(t, db.Close())
+			tamper(t, dir, c.tamper)
+			db, err := index.Open(context.Background(), filepath.Join(dir, "index.db"), index.Options{})
+			must(t, err)
+			defer db.Close()
+			v, err := audit.NewReader(db).Verify(t.Context())
+			switch {
+			case c.want == "" && (err != nil || v.Entries%500 != 0 || v.Entries == 0):
+				t.Errorf("Verify = %d entries, %v", v.Entries, err)
+			case c.want != "" && (!errors.As(err, new(*audit.Break)) || !strings.HasPrefix(err.Error(), c.want)):
+				t.Errorf("Verify = %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+// A last page that is damaged is left for Verify to tell of, and the log goes on behind it.
+func TestDamagedEnd(t *testing.T) {
+	dir := t.TempDir()
+	db := openIndex(t, dir)
+	l := openLog(t, audit.Options{Index: db}, all)
+	must(t, l.Audit(t.Context(), pulled(1, "alice", "team/app", true)))
+	must(t, l.Close())
+	tamper(t, dir, "update audit_page set lines = x'28b52ffd00'")
+	l = openLog(t, audit.Options{Index: db}, all)
+	must(t, l.Audit(t.Context(), pulled(2, "alice", "team/app", true)))
+	must(t, l.Close())
+	if last, err := l.Reader().Last(t.Context()); err != nil || last != 2 {
+		t.Errorf("the last entry is %d, %v", last, err)
+	}
+	if _, err := l.Reader().Verify(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "entry 1: ") {
+		t.Errorf("Verify = %v", err)
+	}
+}
+
+// tamper changes the index behind everybody's back.
+func tamper(t *testing.T, dir, sql string) {
+	t.Helper()
+	db, err := driver.Open("file:" + filepath.ToSlash(filepath.Join(dir, "index.db")))
+	must(t, err)
+	defer db.Close()
+	_, err = db.Exec(sql)
+	must(t, err)
+}
