@@ -193,12 +193,9 @@ func (db *DB) Replay(ctx context.Context, endpoint string, numbers []int64) (n i
 			return err
 		}
 		for _, number := range numbers {
-			one, err := t.changed(ctx, "update event_dead set again = 1 where endpoint = ? and number = ?", endpoint, number)
-			if err == nil && one == 0 {
-				err = fmt.Errorf("event %d: %w", number, customhouse.ErrNotFound)
-			}
+			err := found(t.changed(ctx, "update event_dead set again = 1 where endpoint = ? and number = ?", endpoint, number))
 			if err != nil {
-				return err
+				return fmt.Errorf("event %d: %w", number, err)
 			}
 		}
 		n = int64(len(numbers))

@@ -26,11 +26,8 @@ func (db *DB) Fetched(ctx context.Context, after string, n int) ([]string, error
 // tag.
 func (db *DB) DropTag(ctx context.Context, repo customhouse.Repo, tag customhouse.Tag) error {
 	return db.change(ctx, repo, func(t *tx) error {
-		n, err := t.changed(ctx, "delete from tag where repo_id = "+idOf+` and name = ? and exists
-			(select 1 from manifest m where m.repo_id = tag.repo_id and m.digest = tag.digest and m.fetched <> 0)`, repo.String(), tag.String())
-		if err == nil && n == 0 {
-			err = customhouse.ErrNotFound
-		}
+		err := found(t.changed(ctx, "delete from tag where repo_id = "+idOf+` and name = ? and exists
+			(select 1 from manifest m where m.repo_id = tag.repo_id and m.digest = tag.digest and m.fetched <> 0)`, repo.String(), tag.String()))
 		if err != nil {
 			return err
 		}

@@ -267,12 +267,8 @@ func removeManifest(ctx context.Context, t *tx, repo customhouse.Repo, d customh
 	if err := forgetManifest(ctx, t, repo, d); err != nil {
 		return err
 	}
-	n, err := t.changed(ctx, "delete from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())
-	if err != nil {
+	if err := found(t.changed(ctx, "delete from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), d.String())); err != nil {
 		return err
-	}
-	if n == 0 {
-		return customhouse.ErrNotFound
 	}
 	return listRepo(ctx, t, repo, false)
 }

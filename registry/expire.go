@@ -30,7 +30,7 @@ func (r *Registry) Expire(ctx context.Context) (dropped int, err error) {
 	if r.opts.Source == nil {
 		return 0, nil
 	}
-	const page, batch = 1000, 50
+	const page, batch = 1000, 200
 	for after := ""; ; {
 		names, err := r.index.Fetched(ctx, after, page)
 		if err != nil {
