@@ -17,6 +17,8 @@ const (
 	networks = 10                  // use up the share together
 	horizon  = 90 * 24 * time.Hour // in which the share is there anew, where entries are kept for ever
 
+	outcomes = 4 // of the requests of a network, which are counted by themselves
+
 	countFor    = time.Hour
 	maxNetworks = 10_000 // that are told apart
 	sweepEvery  = time.Minute
@@ -26,8 +28,9 @@ const (
 type strangers struct {
 	ahead  map[bucket]time.Time // until when what was kept in full has used up the share; absent is the past
 	counts map[countKey]*customhouse.AuditEntry
-	ends   time.Time // when what was counted becomes entries
-	swept  time.Time // when there was last made room
+	told   map[string]struct{} // the networks in counts
+	ends   time.Time           // when what was counted becomes entries
+	swept  time.Time           // when there was last made room
 }
 
 // bucket is what has a share: a kind of entry, and a network within it.
@@ -43,7 +46,7 @@ type countKey struct {
 }
 
 func newStrangers() strangers {
-	return strangers{ahead: map[bucket]time.Time{}, counts: map[countKey]*customhouse.AuditEntry{}}
+	return strangers{ahead: map[bucket]time.Time{}, counts: map[countKey]*customhouse.AuditEntry{}, told: map[string]struct{}{}}
 }
 
 // counted tells whether e, which is a stranger's, is counted and not kept. most is how many entries are kept, and age for
@@ -61,8 +64,12 @@ func (s *strangers) counted(e *customhouse.AuditEntry, now time.Time, most int64
 	if e.Kind == customhouse.AuditLogin {
 		key.method = e.Method
 	}
-	if each := whole / max(1, int64(age/countFor)); s.counts[key] == nil && int64(len(s.counts)) >= each {
-		key.network = "" // too many to be told apart
+	if _, told := s.told[network]; !told {
+		if most := whole / outcomes / max(1, int64(age/countFor)); int64(len(s.told)) < max(1, most) {
+			s.told[network] = struct{}{}
+		} else {
+			key.network = "" // too many to be told apart
+		}
 	}
 	if len(s.counts) == 0 {
 		s.ends = now.Add(countFor)
@@ -115,6 +122,7 @@ func (s *strangers) round(now time.Time, closing bool) []*customhouse.AuditEntry
 		return strings.Compare(a.Client, b.Client)
 	})
 	clear(s.counts)
+	clear(s.told)
 	return counts
 }
 
