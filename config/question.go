@@ -166,6 +166,10 @@ func (q Question) problems() Errors {
 		_, err := customhouse.ParseDigest(*q.Digest)
 		p.check(err == nil, "digest", "no digest, such as sha256:...")
 	}
+	if q.Tag != nil && *q.Tag != "" {
+		_, err := customhouse.ParseTag(*q.Tag)
+		p.check(err == nil, "tag", "no tag, such as v1; nothing is none")
+	}
 	p.add("action", oneOf(string(q.Action), "pull", "list", "push", "create", "update", "mount", "tag", "referrer", "delete", "admin", "*"))
 	return Errors(p)
 }

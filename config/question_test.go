@@ -73,8 +73,9 @@ func TestParseQuestionsRefuses(t *testing.T) {
 		"- {repo: a, action: pull, want: deny, time: soon, digest: x, claims: [a]}": "t.yml:1:45: [0].time: want a time, such as 2026-12-31T18:00:00Z, or a day, such as 2026-12-31\n" +
 			"t.yml:1:59: [0].digest: no digest, such as sha256:...\n" +
 			"t.yml:1:70: [0].claims: want names and values",
-		"- {type: registry, action: '*', want: deny}": "t.yml:1:3: [0].name: missing; want a name, such as catalog",
-		"- {name: catalog, action: '*', want: deny}":  "t.yml:1:3: [0].type: missing; want the type of what is named, such as registry",
+		"- {repo: a, action: pull, want: deny, tag: v 1}": "t.yml:1:44: [0].tag: no tag, such as v1; nothing is none",
+		"- {type: registry, action: '*', want: deny}":     "t.yml:1:3: [0].name: missing; want a name, such as catalog",
+		"- {name: catalog, action: '*', want: deny}":      "t.yml:1:3: [0].type: missing; want the type of what is named, such as registry",
 	} {
 		_, err := config.ParseQuestions("t.yml", []byte(text))
 		if !errors.As(err, new(config.Errors)) {

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -103,7 +104,7 @@ func (l *language) build(text string) (*expression, []error) {
 	if issues.Err() != nil {
 		var errs []error
 		for _, e := range issues.Errors() {
-			errs = append(errs, &whenError{e.Location.Line(), e.Location.Column() + 1, plainly(e.Message)})
+			errs = append(errs, &whenError{e.Location.Line(), e.Location.Column() + 1, plainly(e.Message, textAt(text, e.Location.Line(), e.Location.Column()))})
 		}
 		return nil, errs
 	}
@@ -150,14 +151,28 @@ type whenError struct {
 
 func (e *whenError) Error() string { return e.message }
 
-// plainly is a message of CEL's type checker in words that help.
-func plainly(message string) string {
+// textAt is what stands at a place of an expression, to the end of the line. Columns are characters.
+func textAt(text string, line, column int) string {
+	for ; line > 1; line-- {
+		_, text, _ = strings.Cut(text, "\n")
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	runes := []rune(text)
+	return string(runes[min(max(column, 0), len(runes)):])
+}
+
+// plainly is a message of CEL's type checker about what begins with at, in words that help.
+func plainly(message, at string) string {
 	name, ok := strings.CutPrefix(message, "undeclared reference to '")
 	if !ok {
 		return message
 	}
 	name, _, _ = strings.Cut(name, "'")
 	whose, _, _ := strings.Cut(name, ".")
+	member := regexp.MustCompile(`^\s*\.\s*(\w+)`)
+	if m := member.FindStringSubmatch(strings.TrimPrefix(at, name)); m != nil && whose == name { // CEL may speak of what it is a member of
+		name += "." + m[1]
+	}
 	var have, all []string
 	for _, v := range variables {
 		if all = append(all, v.name); strings.HasPrefix(v.name, whose+".") {

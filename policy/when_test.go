@@ -134,6 +134,9 @@ func TestWhenDepends(t *testing.T) {
 func TestWhenRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		`identity.acount == "x"`:                    `1:9: unknown name identity.acount; there are identity.account, identity.method, identity.labels, identity.claims`,
+		`identity.foo == 1`:                         `1:1: unknown name identity.foo; there are identity.account, `,
+		`"日本" == "x" ||  target.foo.bar == 1`:       `1:23: unknown name target.foo; there are target.type`,
+		`identity == "x"`:                           `1:1: unknown name identity; there are identity.account`,
 		"identity.account == \"x\" &&\n  frob == 1": `2:3: unknown name frob; there are`,
 		`identity.account == 1`:                     `1:18: found no matching overload`,
 		`identity.account`:                          `is string, and has to be true or false`,
