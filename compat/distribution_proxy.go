@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"os/exec"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ func (t *distributionTranslation) proxy() {
 	if p.Exec != nil {
 		m.Exec.Command = p.Exec.Command
 		t.require("proxy.exec.command", p.Exec.Command != "")
+		if _, err := exec.LookPath(p.Exec.Command); err != nil && p.Exec.Command != "" && t.checkFiles {
+			t.wrong("proxy.exec.command", "cannot be run: no such program, or no permission to execute it")
+		}
 		if p.Exec.Lifetime != nil {
 			lifetime := max(t.duration("proxy.exec.lifetime", *p.Exec.Lifetime, 0), 0)
 			m.Exec.Lifetime = &lifetime

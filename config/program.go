@@ -191,16 +191,23 @@ func (c *Config) programPaths(paths map[string]*string) {
 // commands yields why the commands that are configured cannot be started, by key; "" where they can.
 func (c *Config) commands() map[string]string {
 	why := map[string]string{}
-	for section, s := range c.programs() {
-		for kind, command := range map[string]string{"exec": s.exec.Command, "worker": s.worker.Command} {
-			if command == "" {
-				continue
-			}
-			key := section + "." + kind + ".command"
-			if _, err := exec.LookPath(command); err != nil {
-				why[key] = "cannot be started: " + cause(err)
-			}
+	look := func(key, command string) {
+		if command == "" {
+			return
 		}
+		if _, err := exec.LookPath(command); err != nil {
+			why[key+".command"] = "cannot be started: " + cause(err)
+		}
+	}
+	for section, s := range c.programs() {
+		look(section+".exec", s.exec.Command)
+		look(section+".worker", s.worker.Command)
+	}
+	for i, m := range c.Mirrors {
+		look(fmt.Sprintf("mirrors[%d].exec", i), m.Exec.Command)
+	}
+	for i, r := range c.Replicate {
+		look(fmt.Sprintf("replicate[%d].exec", i), r.Exec.Command)
 	}
 	return why
 }
