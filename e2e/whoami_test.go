@@ -86,7 +86,7 @@ rules:
 	}
 	tool.refuse(t, []string{"may not admin", "denied"}, "access", s.host, "--ca", ca, "--repo", "team/app")
 	leaves("ann", "correct-horse")
-	tells(t, tool.run(t, "access", s.host, "--ca", ca, "--repo", "team/app"), "ann allow")
+	tells(t, tool.run(t, "access", s.host, "--ca", ca, "--repo", "team/app"), "ann allow -")
 	write(t, home, "config.json", strings.Replace(read(t, filepath.Join(home, "config.json")), "ch_refresh_", "ch_refresh_x", 1))
 	tool.refuse(t, []string{"hint: log in again with `docker login " + s.host}, "whoami", s.host, "--ca", ca)
 
