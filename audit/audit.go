@@ -115,12 +115,17 @@ func Open(ctx context.Context, o Options, s Settings) (*Log, error) {
 	if l.now == nil {
 		l.now = time.Now
 	}
-	l.room.L, l.others = &l.mu, newStrangers()
+	l.room.L = &l.mu
+	var used map[string]time.Time
+	var err error
 	if l.index != nil {
 		l.reader = NewReader(l.index)
+		if used, err = l.index.AuditShares(ctx); err != nil {
+			return nil, err
+		}
 	}
+	l.others = newStrangers(used)
 	l.settings.Store(&s)
-	var err error
 	if l.packer, err = newPacker(); err != nil {
 		return nil, err
 	}

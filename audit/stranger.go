@@ -26,11 +26,12 @@ const (
 
 // strangers are the entries of those who have proven nothing of who they are.
 type strangers struct {
-	ahead  map[bucket]time.Time // until when what was kept in full has used up the share; absent is the past
-	counts map[countKey]*customhouse.AuditEntry
-	told   map[string]struct{} // the networks in counts
-	ends   time.Time           // when what was counted becomes entries
-	swept  time.Time           // when there was last made room
+	ahead   map[bucket]time.Time // until when what was kept in full has used up the share; absent is the past
+	changed map[string]struct{}  // kinds whose share was used since it was written down
+	counts  map[countKey]*customhouse.AuditEntry
+	told    map[string]struct{} // the networks in counts
+	ends    time.Time           // when what was counted becomes entries
+	swept   time.Time           // when there was last made room
 }
 
 // bucket is what has a share: a kind of entry, and a network within it.
@@ -45,8 +46,13 @@ type countKey struct {
 	allowed                   bool
 }
 
-func newStrangers() strangers {
-	return strangers{ahead: map[bucket]time.Time{}, counts: map[countKey]*customhouse.AuditEntry{}, told: map[string]struct{}{}}
+// newStrangers goes on with what was used up of the shares of kinds: a registry that begins anew does not hand them out again.
+func newStrangers(used map[string]time.Time) strangers {
+	s := strangers{ahead: map[bucket]time.Time{}, changed: map[string]struct{}{}, counts: map[countKey]*customhouse.AuditEntry{}, told: map[string]struct{}{}}
+	for kind, until := range used {
+		s.ahead[bucket{kind: kind}] = until
+	}
+	return s
 }
 
 // counted tells whether e, which is a stranger's, is counted and not kept. most is how many entries are kept, and age for
@@ -91,14 +97,39 @@ func (s *strangers) take(b bucket, now time.Time, most int64, age time.Duration)
 	if !ok && len(s.ahead) >= maxNetworks && b.network != "" && !s.makeRoom(now) {
 		return false
 	}
-	if at.Before(now) {
+	switch most := now.Add(age); {
+	case at.Before(now):
 		at = now
+	case at.After(most): // the clock was wrong, or the share was for longer
+		at = most
+		s.set(b, at)
 	}
 	if at.Sub(now) > each*time.Duration(most-1) {
 		return false
 	}
-	s.ahead[b] = at.Add(each)
+	s.set(b, at.Add(each))
 	return true
+}
+
+func (s *strangers) set(b bucket, ahead time.Time) {
+	if s.ahead[b] = ahead; b.network == "" {
+		s.changed[b.kind] = struct{}{}
+	}
+}
+
+// used returns until when each kind has used up its share, of those that were asked for one since it was asked last.
+func (s *strangers) used() map[string]time.Time {
+	if len(s.changed) == 0 {
+		return nil
+	}
+	used := make(map[string]time.Time, len(s.changed))
+	for kind := range s.changed {
+		if at, ok := s.ahead[bucket{kind: kind}]; ok { // else it was forgotten as past
+			used[kind] = at
+		}
+	}
+	clear(s.changed)
+	return used
 }
 
 // makeRoom forgets the networks that have their whole share again, now and then, and tells whether there is room.

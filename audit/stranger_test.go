@@ -119,3 +119,43 @@ func TestStrangersShare(t *testing.T) {
 		t.Errorf("%d of 20 that were let through are kept", n)
 	}
 }
+
+// A registry that begins anew does not hand out the shares anew, and a clock that was wrong for a while withholds them for no
+// longer than entries are kept.
+func TestS78_StrangersShareOutlivesRestarts(t *testing.T) {
+	db, now := openIndex(t, t.TempDir()), day
+	settings := audit.Settings{Allow: 1, Entries: 4000, Age: 100 * time.Hour}
+	kept := func(restarts int) (n int64) {
+		t.Helper()
+		before, err := audit.NewReader(db).Last(t.Context())
+		must(t, err)
+		for i := range restarts {
+			l := openLog(t, audit.Options{Index: db, Now: func() time.Time { return now }}, settings)
+			for j := range 3000 {
+				must(t, l.Audit(t.Context(), refused(3*j, fmt.Sprintf("198.51.%d.%d", i, j%100))))
+			}
+			must(t, l.Close())
+		}
+		for e, err := range audit.NewReader(db).Find(t.Context(), audit.Question{After: before}) {
+			if must(t, err); e.Count == 0 {
+				n++
+			}
+		}
+		return n
+	}
+	if n := kept(20); n != 200 {
+		t.Errorf("%d entries are kept over 20 restarts, want the share of 200", n)
+	}
+	now = day.AddDate(10, 0, 0) // as a clock may say that is set later
+	if n := kept(1); n != 200 {
+		t.Errorf("%d entries are kept ten years later, want 200", n)
+	}
+	now = day
+	if n := kept(1); n != 0 {
+		t.Errorf("%d entries are kept when the clock is right again, want none at first", n)
+	}
+	now = day.Add(101 * time.Hour)
+	if n := kept(1); n != 200 {
+		t.Errorf("%d entries are kept when the share is there again, want 200", n)
+	}
+}

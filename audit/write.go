@@ -62,7 +62,7 @@ func (l *Log) flush() {
 	for _, e := range l.others.round(l.now(), l.closed) {
 		l.queue = append(l.queue, waiting{entry: e})
 	}
-	queue, lost := l.queue, l.lost
+	queue, lost, shares := l.queue, l.lost, l.others.used()
 	l.queue, l.lost, l.urgent = nil, 0, false
 	l.mu.Unlock()
 	entries := make([]*customhouse.AuditEntry, 0, len(queue)+1)
@@ -76,7 +76,7 @@ func (l *Log) flush() {
 			Time: l.now().UTC(), Kind: customhouse.AuditLog, Detail: fmt.Sprintf("%d entries were lost while the log could not be written", lost),
 		})
 	}
-	err := l.write(context.Background(), entries)
+	err := l.write(context.Background(), entries, shares)
 	var late error // what is in the index goes into the file when it can
 	if err == nil && l.file != nil && l.index != nil {
 		late = l.catchUp(context.Background())
@@ -113,7 +113,7 @@ func (l *Log) flush() {
 }
 
 // write numbers entries, and the notes that wait, and writes them: to the index first, which knows then where the log ends.
-func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry) error {
+func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry, shares map[string]time.Time) error {
 	next := l.chain // its page may grow behind what l.page sees: where nothing is kept, that is written over
 	if l.index != nil {
 		notes, err := l.index.AuditNotes(ctx, l.notes, batch)
@@ -124,7 +124,7 @@ func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry) erro
 			entries, next.notes = append(entries, &notes[i].Entry), notes[i].ID
 		}
 	}
-	if len(entries) == 0 {
+	if len(entries) == 0 && len(shares) == 0 {
 		return nil
 	}
 	var pages []index.AuditPage
@@ -148,11 +148,11 @@ func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry) erro
 		if next.page.n > 0 {
 			pages = append(pages, l.packer.pack(&next.page))
 		}
-		notes := next.notes
-		if notes == l.notes {
-			notes = 0
+		w := index.AuditWriting{Pages: pages, Seen: seenIn(entries), Shares: shares}
+		if next.notes != l.notes {
+			w.Notes = next.notes
 		}
-		if err := l.index.PutAuditPages(ctx, pages, seenIn(entries), notes); err != nil {
+		if err := l.index.PutAudit(ctx, w); err != nil {
 			return err
 		}
 	} else if err := l.file.append(lines); err != nil {

@@ -28,11 +28,18 @@ type AuditSeen struct {
 	Time     time.Time            // of the entry
 }
 
-// PutAuditPages keeps pages, each in the place of the one with the same first number, and who is seen in them, and forgets
-// the notes up to one that stand in them.
-func (db *DB) PutAuditPages(ctx context.Context, pages []AuditPage, seen []AuditSeen, notes int64) error {
+// AuditWriting is what is written to the audit log at once.
+type AuditWriting struct {
+	Pages  []AuditPage          // each in the place of the one with the same first number
+	Seen   []AuditSeen          // in these pages
+	Shares map[string]time.Time // until when a kind of entries has used up a share; those that have changed
+	Notes  int64                // the last note that stands in these pages; 0 for none: notes up to it are forgotten
+}
+
+// PutAudit writes to the audit log.
+func (db *DB) PutAudit(ctx context.Context, w AuditWriting) error {
 	return db.writer.write(ctx, true, func(t *tx) error {
-		for _, p := range pages {
+		for _, p := range w.Pages {
 			if err := t.exec(ctx, `insert into audit_page (first, last, began, ended, hash, filter, lines) values (?, ?, ?, ?, ?, ?, ?)
 				on conflict (first) do update set last = excluded.last, began = excluded.began, ended = excluded.ended,
 				hash = excluded.hash, filter = excluded.filter, lines = excluded.lines`,
@@ -40,15 +47,20 @@ func (db *DB) PutAuditPages(ctx context.Context, pages []AuditPage, seen []Audit
 				return err
 			}
 		}
-		for i := range seen {
-			if err := putAuditSeen(ctx, t, &seen[i]); err != nil {
+		for i := range w.Seen {
+			if err := putAuditSeen(ctx, t, &w.Seen[i]); err != nil {
 				return err
 			}
 		}
-		if notes == 0 {
+		for kind, used := range w.Shares {
+			if err := t.exec(ctx, "insert into audit_share (kind, used) values (?, ?) on conflict (kind) do update set used = excluded.used", kind, used.UnixNano()); err != nil {
+				return err
+			}
+		}
+		if w.Notes == 0 {
 			return nil
 		}
-		return t.exec(ctx, "delete from audit_note where id <= ?", notes)
+		return t.exec(ctx, "delete from audit_note where id <= ?", w.Notes)
 	})
 }
 
@@ -64,6 +76,19 @@ func putAuditSeen(ctx context.Context, t *tx, s *AuditSeen) error {
 	return t.exec(ctx, `insert into audit_seen (account, method, number, time, labels, claims) values (?, ?, ?, ?, ?, ?)
 		on conflict (account, method) do update set number = excluded.number, time = excluded.time, labels = excluded.labels, claims = excluded.claims`,
 		s.Identity.Account, s.Identity.Method, s.Number, s.Time.UnixNano(), string(labels), string(claims))
+}
+
+// AuditShares returns until when kinds of entries have used up a share.
+func (db *DB) AuditShares(ctx context.Context) (map[string]time.Time, error) {
+	shares := map[string]time.Time{}
+	err := db.rows(ctx, func(r *sql.Rows) error {
+		var kind string
+		var used int64
+		err := r.Scan(&kind, &used)
+		shares[kind] = time.Unix(0, used)
+		return err
+	}, "select kind, used from audit_share")
+	return shares, err
 }
 
 // AuditSeen returns who was seen of up to n accounts after one, in their order: each once for every method of login, the
