@@ -151,7 +151,7 @@ func (l *Log) resume(ctx context.Context) error {
 		if l.number, l.hash, err = l.index.AuditPast(ctx); err != nil {
 			return err
 		}
-		return l.resumeFile()
+		return l.resumeFile(ctx)
 	}
 	if err != nil {
 		return err
@@ -169,20 +169,34 @@ func (l *Log) resume(ctx context.Context) error {
 	if l.page.full() {
 		l.page = page{}
 	}
-	return l.resumeFile()
+	return l.resumeFile(ctx)
 }
 
-// resumeFile finds the end of the file. One that is empty begins with what comes.
-func (l *Log) resumeFile() error {
+// resumeFile finds the end of the file. One that is empty begins with what comes. Where it goes further than the index, of which
+// the end is lost then, or that nothing was kept in before, the log goes on as the file does, and tells so.
+func (l *Log) resumeFile(ctx context.Context) error {
 	l.filed = l.number
 	if l.file == nil {
 		return nil
 	}
 	last, err := l.file.last()
-	if err == nil && 0 < last.Number && last.Number < l.number {
-		l.filed = last.Number
+	if err != nil || last.Number == 0 {
+		return err
 	}
-	return err
+	if last.Number <= l.number {
+		l.filed = last.Number
+		return nil
+	}
+	if l.number == 0 {
+		if err := l.index.BeginAudit(ctx, last.Number, last.Hash); err != nil {
+			return err
+		}
+	}
+	missing := fmt.Sprintf("entries %d to %d are in the file alone", l.number+1, last.Number)
+	l.log.Error("the audit log in the data folder ends before the file does", "missing", missing)
+	l.queue = append(l.queue, waiting{entry: &customhouse.AuditEntry{Time: l.now().UTC(), Kind: customhouse.AuditLog, Detail: missing}})
+	l.number, l.hash, l.filed, l.page = last.Number, last.Hash, last.Number, page{}
+	return nil
 }
 
 // Set changes the settings.

@@ -291,6 +291,41 @@ func TestGoesOn(t *testing.T) {
 	}
 }
 
+// A file that goes further than the index is gone on with, so that it stays whole, and what the index lacks is told: be it that
+// nothing was kept there, or that its end was cut off.
+func TestFileGoesFurther(t *testing.T) {
+	dir := t.TempDir()
+	db := openIndex(t, dir)
+	file := filepath.Join(dir, "audit.log")
+	write := func(db *index.DB, n int) {
+		t.Helper()
+		l := openLog(t, audit.Options{Index: db, File: openFile(t, file, audit.Rotation{})}, all)
+		for i := range n {
+			must(t, l.Audit(t.Context(), pulled(i, "alice", "team/app", true)))
+		}
+		must(t, l.Close())
+	}
+	write(nil, 10)
+	write(db, 5) // and one that tells of it
+	r := audit.NewReader(db)
+	v, err := r.Verify(t.Context())
+	if err != nil || v.First.Number != 11 || v.Last.Number != 16 || v.First.Detail != "entries 1 to 10 are in the file alone" {
+		t.Errorf("Verify = %+v, %v", v, err)
+	}
+	tamper(t, dir, "delete from audit_page")
+	write(db, 3)
+	want := []string{"17  ", "18 alice team/app", "19 alice team/app", "20 alice team/app"}
+	if diff := cmp.Diff(want, found(t, r, audit.Question{})); diff != "" {
+		t.Errorf("after the end was cut off (-want +got):\n%s", diff)
+	}
+	if _, err := r.Verify(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "entry 17: 6 entries between 10 and 17 were removed") {
+		t.Errorf("Verify = %v", err)
+	}
+	if v, err := audit.VerifyFile(file); err != nil || v.Entries != 20 {
+		t.Errorf("VerifyFile = %d entries, %v", v.Entries, err)
+	}
+}
+
 // A file that is large is set aside, and no more are kept than are wished.
 func TestRotation(t *testing.T) {
 	dir := t.TempDir()

@@ -173,6 +173,13 @@ func (db *DB) AuditPast(ctx context.Context) (number int64, hash string, err err
 	return number, hash, err
 }
 
+// BeginAudit lets an audit log without entries begin behind one, as if those up to it had been forgotten.
+func (db *DB) BeginAudit(ctx context.Context, number int64, hash string) error {
+	return db.writer.write(ctx, true, func(t *tx) error {
+		return t.exec(ctx, "update audit_past set number = ?, hash = ? where number = 0", number, hash)
+	})
+}
+
 // ForgetAudit forgets up to n of the first pages: those that end before a time, and those that hold no entry after a
 // number, and who was seen in no other. It returns how many pages it has forgotten. The last page stays.
 func (db *DB) ForgetAudit(ctx context.Context, before time.Time, number int64, n int) (forgotten int64, err error) {
