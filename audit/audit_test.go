@@ -109,7 +109,7 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if v, err := r.Verify(t.Context()); err != nil || v.Entries != n {
+	if v, err := r.Verify(t.Context(), ""); err != nil || v.Entries != n {
 		t.Errorf("Verify = %d entries, %v", v.Entries, err)
 	}
 }
@@ -177,8 +177,8 @@ func TestS77_LinesAreBounded(t *testing.T) {
 	l = openLog(t, audit.Options{File: openFile(t, file, audit.Rotation{})}, all)
 	must(t, l.Audit(t.Context(), pulled(1, "alice", "team/app", true)))
 	must(t, l.Close())
-	if v, err := audit.VerifyFile(file); err != nil || v.Entries != 2 {
-		t.Errorf("VerifyFile = %d entries, %v", v.Entries, err)
+	if v, err := audit.VerifyFiles("", file); err != nil || v.Entries != 2 {
+		t.Errorf("VerifyFiles = %d entries, %v", v.Entries, err)
 	}
 }
 
@@ -192,10 +192,10 @@ func TestEarlierLines(t *testing.T) {
 	l := openLog(t, audit.Options{File: openFile(t, file, audit.Rotation{})}, all)
 	must(t, l.Audit(t.Context(), pulled(3, "alice", "team/app", true)))
 	must(t, l.Close())
-	v, err := audit.VerifyFile(file)
+	v, err := audit.VerifyFiles("", file)
 	must(t, err)
 	if v.Entries != 3 || v.First.By != "" || v.Last.By != customhouse.ByRules || v.Last.Number != 3 {
-		t.Errorf("VerifyFile = %+v", v)
+		t.Errorf("VerifyFiles = %+v", v)
 	}
 }
 
@@ -211,10 +211,10 @@ func TestS78_Verify(t *testing.T) {
 	must(t, err)
 	lines := strings.SplitAfter(strings.TrimSuffix(string(text), "\n"), "\n")
 	lines[len(lines)-1] += "\n"
-	v, err := audit.VerifyFile(file)
+	v, err := audit.VerifyFiles("", file)
 	must(t, err)
 	if v.Entries != 20 || v.First.Number != 1 || v.Last.Number != 20 {
-		t.Errorf("VerifyFile = %+v", v)
+		t.Errorf("VerifyFiles = %+v", v)
 	}
 	reseal := func(line string) string { // as somebody does who knows how hashes are made
 		var e customhouse.AuditEntry
@@ -245,10 +245,10 @@ func TestS78_Verify(t *testing.T) {
 	} {
 		tampered := filepath.Join(t.TempDir(), "audit.log")
 		must(t, os.WriteFile(tampered, []byte(strings.Join(c.tamper(append([]string(nil), lines...)), "")), 0o600))
-		_, err := audit.VerifyFile(tampered)
+		_, err := audit.VerifyFiles("", tampered)
 		var broken *audit.Break
-		if !errors.As(err, &broken) || !strings.HasPrefix(err.Error(), c.want) {
-			t.Errorf("%s: VerifyFile = %v, want %s", name, err, c.want)
+		if !errors.As(err, &broken) || !strings.HasPrefix(err.Error(), tampered+": "+c.want) {
+			t.Errorf("%s: VerifyFiles = %v, want %s", name, err, c.want)
 		}
 	}
 }
@@ -274,18 +274,18 @@ func TestGoesOn(t *testing.T) {
 	}
 	r := audit.NewReader(db)
 	const n = 3*1500 + 3
-	if v, err := r.Verify(t.Context()); err != nil || v.Entries != n {
+	if v, err := r.Verify(t.Context(), ""); err != nil || v.Entries != n {
 		t.Errorf("Verify = %d entries, %v", v.Entries, err)
 	}
-	if v, err := audit.VerifyFile(file); err != nil || v.Entries != n {
-		t.Errorf("VerifyFile = %d entries, %v", v.Entries, err)
+	if v, err := audit.VerifyFiles("", file); err != nil || v.Entries != n {
+		t.Errorf("VerifyFiles = %d entries, %v", v.Entries, err)
 	}
 	if got := found(t, r, audit.Question{Kind: customhouse.AuditAccount, Account: "new1"}); len(got) != 1 {
 		t.Errorf("the account of another process: %v", got)
 	}
 	forgotten, err := db.ForgetAudit(t.Context(), time.Unix(0, 0), n-1000, 100)
 	must(t, err)
-	v, err := r.Verify(t.Context())
+	v, err := r.Verify(t.Context(), "")
 	if err != nil || forgotten == 0 || v.First.Number < 2000 || v.Last.Number != n {
 		t.Errorf("after %d pages were forgotten: %d to %d, %v", forgotten, v.First.Number, v.Last.Number, err)
 	}
@@ -308,7 +308,7 @@ func TestFileGoesFurther(t *testing.T) {
 	write(nil, 10)
 	write(db, 5) // and one that tells of it
 	r := audit.NewReader(db)
-	v, err := r.Verify(t.Context())
+	v, err := r.Verify(t.Context(), "")
 	if err != nil || v.First.Number != 11 || v.Last.Number != 16 || v.First.Detail != "entries 1 to 10 are in the file alone" {
 		t.Errorf("Verify = %+v, %v", v, err)
 	}
@@ -318,11 +318,11 @@ func TestFileGoesFurther(t *testing.T) {
 	if diff := cmp.Diff(want, found(t, r, audit.Question{})); diff != "" {
 		t.Errorf("after the end was cut off (-want +got):\n%s", diff)
 	}
-	if _, err := r.Verify(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "entry 17: 6 entries between 10 and 17 were removed") {
+	if _, err := r.Verify(t.Context(), ""); err == nil || !strings.HasPrefix(err.Error(), "entry 17: 6 entries between 10 and 17 were removed") {
 		t.Errorf("Verify = %v", err)
 	}
-	if v, err := audit.VerifyFile(file); err != nil || v.Entries != 20 {
-		t.Errorf("VerifyFile = %d entries, %v", v.Entries, err)
+	if v, err := audit.VerifyFiles("", file); err != nil || v.Entries != 20 {
+		t.Errorf("VerifyFiles = %d entries, %v", v.Entries, err)
 	}
 }
 
@@ -353,8 +353,21 @@ func TestRotation(t *testing.T) {
 	}
 	whole := filepath.Join(dir, "whole")
 	must(t, os.WriteFile(whole, text, 0o600))
-	if v, err := audit.VerifyFile(whole); err != nil || v.Last.Number != 30 {
-		t.Errorf("VerifyFile of all = %d, %v", v.Last.Number, err)
+	for what, files := range map[string][]string{"one file": {whole}, "each": {file + ".2", file + ".1", file}} {
+		if v, err := audit.VerifyFiles("", files...); err != nil || v.Last.Number != 30 {
+			t.Errorf("VerifyFiles of %s = %d, %v", what, v.Last.Number, err)
+		}
+	}
+	if _, err := audit.VerifyFiles("", file+".2", file); err == nil || !strings.HasPrefix(err.Error(), file+": line 1: ") {
+		t.Errorf("VerifyFiles without one of them = %v", err)
+	}
+	v, err := audit.VerifyFiles("", file)
+	must(t, err)
+	if _, err := audit.VerifyFiles(v.Last.Hash, file+".2", file+".1"); err == nil || !strings.HasPrefix(err.Error(), "no entry up to ") {
+		t.Errorf("VerifyFiles with the end cut off = %v", err)
+	}
+	if _, err := audit.VerifyFiles(v.First.Hash, file); err != nil {
+		t.Errorf("VerifyFiles with what was noted = %v", err)
 	}
 }
 
@@ -391,8 +404,8 @@ func TestRequired(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if v, err := audit.VerifyFile(file); err != nil || v.Entries != 160 {
-		t.Errorf("VerifyFile = %d entries, %v", v.Entries, err)
+	if v, err := audit.VerifyFiles("", file); err != nil || v.Entries != 160 {
+		t.Errorf("VerifyFiles = %d entries, %v", v.Entries, err)
 	}
 	must(t, l.Close())
 }
@@ -407,7 +420,7 @@ func TestSample(t *testing.T) {
 			must(t, l.Audit(t.Context(), pulled(i, "alice", "team/app", i%20 != 0)))
 		}
 		must(t, l.Close())
-		if v, err := audit.VerifyFile(file); err != nil || !check(v.Entries) {
+		if v, err := audit.VerifyFiles("", file); err != nil || !check(v.Entries) {
 			t.Errorf("with a share of %v: %d entries, %v", share, v.Entries, err)
 		}
 	}

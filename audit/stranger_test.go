@@ -46,7 +46,7 @@ func TestS78_StrangersDoNotEraseHistory(t *testing.T) {
 			}
 			must(t, l.Close())
 			r := audit.NewReader(db)
-			v, err := r.Verify(t.Context())
+			v, err := r.Verify(t.Context(), "")
 			must(t, err)
 			if most := int64(insiders + 3*kept/20 + 3*10); v.Entries > most {
 				t.Errorf("%d entries are kept of what strangers did, want %d at most", v.Entries-insiders, most)

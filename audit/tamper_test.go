@@ -45,12 +45,18 @@ func TestS78_VerifyIndex(t *testing.T) {
 				must(t, l.Audit(t.Context(), pulled(i, "alice", "team/app", true)))
 			}
 			must(t, l.Close())
+			v, err := l.Reader().Verify(t.Context(), "")
+			must(t, err)
+			end := v.Last.Hash
 			must(t, db.Close())
 			tamper(t, dir, c.tamper)
-			db, err := index.Open(context.Background(), filepath.Join(dir, "index.db"), index.Options{})
+			db, err = index.Open(context.Background(), filepath.Join(dir, "index.db"), index.Options{})
 			must(t, err)
 			defer db.Close()
-			v, err := audit.NewReader(db).Verify(t.Context())
+			if _, err := audit.NewReader(db).Verify(t.Context(), end); (err == nil) != (name == "whole") {
+				t.Errorf("Verify with the hash of the last entry = %v", err)
+			}
+			v, err = audit.NewReader(db).Verify(t.Context(), "")
 			switch {
 			case c.want == "" && (err != nil || v.Entries%500 != 0 || v.Entries == 0):
 				t.Errorf("Verify = %d entries, %v", v.Entries, err)
@@ -75,7 +81,7 @@ func TestDamagedEnd(t *testing.T) {
 	if last, err := l.Reader().Last(t.Context()); err != nil || last != 2 {
 		t.Errorf("the last entry is %d, %v", last, err)
 	}
-	if _, err := l.Reader().Verify(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "entry 1: ") {
+	if _, err := l.Reader().Verify(t.Context(), ""); err == nil || !strings.HasPrefix(err.Error(), "entry 1: ") {
 		t.Errorf("Verify = %v", err)
 	}
 }

@@ -24,45 +24,58 @@ type Verified struct {
 
 // Break is the first place where a log is not what was written.
 type Break struct {
-	Line   int64  // from 1; 0 in the index
-	Number int64  // of the entry there, as it says
+	File   string // "" in the index
+	Line   int64  // from 1; 0 for the index, or all of the file
+	Number int64  // of the entry there, as it says; 0 for no certain one
 	What   string // what is wrong
 }
 
 // Error says where and what.
 func (b *Break) Error() string {
-	if b.Line == 0 {
-		return fmt.Sprintf("entry %d: %s", b.Number, b.What)
+	var where string
+	switch {
+	case b.Line > 0:
+		where = fmt.Sprintf("%s: line %d: ", b.File, b.Line)
+	case b.File != "":
+		where = b.File + ": "
+	case b.Number > 0:
+		where = fmt.Sprintf("entry %d: ", b.Number)
 	}
-	return fmt.Sprintf("line %d: %s", b.Line, b.What)
+	return where + b.What
 }
 
-// VerifyFile checks the lines of a file: that each is what was written, that none is missing and that none was put in. What
-// came before the first line and what comes behind the last one it cannot tell; a hash that was noted elsewhere can. The
-// error is a *Break where the log is not whole.
-func VerifyFile(path string) (Verified, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Verified{}, err
+// VerifyFiles checks the lines of files, of which each goes on where the one before ends: that each is what was written, that
+// none is missing and that none was put in. What came before the first line and what comes behind the last one it cannot tell;
+// noted can, the hash of an entry that has to be there, "" for none. The error is a *Break where the log is not whole.
+func VerifyFiles(noted string, paths ...string) (Verified, error) {
+	c := checking{noted: noted}
+	for _, path := range paths {
+		if err := c.file(path); err != nil {
+			return c.Verified, err
+		}
 	}
-	defer f.Close()
-	return verify(linesOf(f), true, nil)
+	return c.Verified, c.end()
 }
 
 // Verify checks what is kept in the index, beginning with what was forgotten last: the entries, and what is noted of pages so
-// that they are found. The error is a *Break where the log is not whole.
-func (r *Reader) Verify(ctx context.Context) (Verified, error) {
+// that they are found. What comes behind the last entry it cannot tell; noted can, as for files. The error is a *Break where the
+// log is not whole.
+func (r *Reader) Verify(ctx context.Context, noted string) (Verified, error) {
 	for {
 		number, hash, err := r.index.AuditPast(ctx)
 		if err != nil {
 			return Verified{}, err
 		}
-		v, err := verify(r.wholePages(ctx), false, &customhouse.AuditEntry{Number: number, Hash: hash})
+		c := checking{before: &customhouse.AuditEntry{Number: number, Hash: hash}, noted: noted, there: noted == hash}
+		err = c.lines(r.wholePages(ctx), "")
+		if err == nil {
+			err = c.end()
+		}
 		if !errors.As(err, new(*Break)) {
-			return v, err
+			return c.Verified, err
 		}
 		if now, _, other := r.index.AuditPast(ctx); other != nil || now == number {
-			return v, err
+			return c.Verified, err
 		} // pages were forgotten meanwhile
 	}
 }
@@ -110,21 +123,42 @@ func noted(p *index.AuditPage, e *customhouse.AuditEntry) bool {
 		!slices.ContainsFunc(appendKeys(nil, e), func(key uint64) bool { return !mayHold(p.Filter, key) })
 }
 
-// verify checks that each line follows the one before; before stands before the first, nil where that is unknown.
-func verify(lines iter.Seq2[[]byte, error], numbered bool, before *customhouse.AuditEntry) (Verified, error) {
-	var v Verified
+// checking is a log that is being verified.
+type checking struct {
+	Verified
+	before *customhouse.AuditEntry // stands before the next line; nil where that is unknown
+	noted  string                  // the hash of an entry that has to be there; "" for none
+	there  bool
+}
+
+func (c *checking) file(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := c.lines(linesOf(f), path); err != nil && !errors.As(err, new(*Break)) {
+		return fmt.Errorf("%s: %w", path, err)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// lines checks that each line, of a file or of the index, follows the one before.
+func (c *checking) lines(lines iter.Seq2[[]byte, error], file string) error {
 	var at int64
 	for line, err := range lines {
 		if err != nil {
-			return v, err
+			return err
 		}
 		at++
 		e, err := ParseLine(line)
-		b := &Break{Number: e.Number}
-		if numbered {
+		b := &Break{File: file, Number: e.Number}
+		if file != "" {
 			b.Line = at
 		}
-		switch {
+		switch before := c.before; {
 		case err != nil:
 			b.What = err.Error()
 		case before == nil:
@@ -136,14 +170,22 @@ func verify(lines iter.Seq2[[]byte, error], numbered bool, before *customhouse.A
 			b.What = fmt.Sprintf("entry %d does not follow entry %d: one of them was put in the place of another", e.Number, before.Number)
 		}
 		if b.What != "" {
-			return v, b
+			return b
 		}
-		if v.Entries++; v.Entries == 1 {
-			v.First = e
+		if c.Entries++; c.Entries == 1 {
+			c.First = e
 		}
-		v.Last, before = e, &e
+		c.Last, c.before, c.there = e, &e, c.there || e.Hash == c.noted
 	}
-	return v, nil
+	return nil
+}
+
+// end checks that what was noted is there.
+func (c *checking) end() error {
+	if c.noted == "" || c.there {
+		return nil
+	}
+	return &Break{What: fmt.Sprintf("no entry up to %d has the hash %s that was noted", c.Last.Number, c.noted)}
 }
 
 // linesOf yields the lines of a file.

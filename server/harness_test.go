@@ -199,7 +199,7 @@ func (h *house) closeAudit(fails bool) {
 			h.t.Errorf("S76: the audit log has a secret: %s", text)
 		}
 	}
-	if _, err := h.audit.Reader().Verify(context.Background()); err != nil && !fails {
+	if _, err := h.audit.Reader().Verify(context.Background(), ""); err != nil && !fails {
 		h.t.Errorf("S78: %v", err)
 	}
 }

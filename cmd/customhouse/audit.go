@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -217,34 +219,46 @@ func printable(s string) string {
 }
 
 func auditVerifyCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
-		Use:   "verify [FILE]",
+	var noted string
+	cmd := &cobra.Command{
+		Use:   "verify [FILE...]",
 		Short: "Check that no entry was changed, removed or put in",
 		Long: `Verify checks the entries in the data folder, or the lines of FILE: that each is what was written, and follows the one
-before. It names the first place that is not so, and exits with 1.
+before. It names the first place that is not so, and exits with 1. Several files are those that were set aside, the oldest first.
 
-What was cut off at the end it cannot tell: note the hash that it prints somewhere else, and look for it the next time.`,
+What was cut off at the end it cannot tell by itself: note the hash that it prints somewhere else, and give it with --hash the next time.`,
 		Example: `  customhouse audit verify
-  customhouse audit verify /var/log/customhouse/audit.log`,
-		Args: takesUpTo(1),
+  customhouse audit verify --hash 479d51e1...
+  customhouse audit verify audit.log.2 audit.log.1 audit.log`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				v, err := audit.VerifyFile(args[0])
-				return verified(cmd.OutOrStdout(), args[0], v, err)
+			if _, err := hex.DecodeString(noted); noted != "" && (err != nil || len(noted) != 2*sha256.Size) {
+				return errors.New("--hash: want the hash of an entry in full, 64 hexadecimal digits")
+			}
+			if len(args) > 0 {
+				v, err := audit.VerifyFiles(noted, args...)
+				return verified(cmd.OutOrStdout(), strings.Join(args, ", "), v, err)
 			}
 			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
-				v, err := audit.NewReader(db).Verify(ctx)
+				v, err := audit.NewReader(db).Verify(ctx, noted)
 				return verified(cmd.OutOrStdout(), "the audit log", v, err)
 			})
 		},
 	}
+	cmd.Flags().StringVar(&noted, "hash", "", "`HASH` that was printed before: of an entry that has to be there")
+	return cmd
 }
 
 func verified(out io.Writer, what string, v audit.Verified, err error) error {
 	var broken *audit.Break
 	if errors.As(err, &broken) {
-		err = fmt.Errorf("%s: %w", what, err)
-		if v.Entries == 0 {
+		if broken.File == "" {
+			err = fmt.Errorf("%s: %w", what, err)
+		}
+		switch {
+		case broken.Number == 0 && broken.File == "":
+			return withHint(err, "the end may have been cut off; or it was forgotten, as audit.keep and audit.rotate say: note the last hash anew from time to time")
+		case v.Entries == 0:
 			return err
 		}
 		return withHint(err, fmt.Sprintf("the %d before it are whole", v.Entries))
