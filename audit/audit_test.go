@@ -154,6 +154,32 @@ func TestS77_Lines(t *testing.T) {
 	}
 }
 
+// What is kept otherwise than it came, for it is no text or too long, is found by what is kept, and verifies.
+func TestS78_HostileIsFound(t *testing.T) {
+	db := openIndex(t, t.TempDir())
+	l := openLog(t, audit.Options{Index: db}, all)
+	for i, hostile := range []string{"\xff\xfe", "x\n\xff", strings.Repeat("y", 1<<12), strings.Repeat("\x1b", 300), strings.Repeat("é", 600)} {
+		must(t, l.Audit(t.Context(), pulled(i, hostile, hostile, true)))
+	}
+	must(t, l.Close())
+	r := audit.NewReader(db)
+	if v, err := r.Verify(t.Context(), ""); err != nil || v.Entries != 5 {
+		t.Fatalf("Verify = %d entries, %v; want 5", v.Entries, err)
+	}
+	for e, err := range r.Find(t.Context(), audit.Question{}) {
+		must(t, err)
+		n := 0
+		for same, err := range r.Find(t.Context(), audit.Question{Account: e.Account, Name: e.Name}) {
+			if must(t, err); same.Number == e.Number {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("entry %d is found %d times by what it says", e.Number, n)
+		}
+	}
+}
+
 // However hostile what is in an entry is, its line is not longer than what the end of a file is found by.
 func TestS77_LinesAreBounded(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.log")

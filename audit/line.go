@@ -150,10 +150,10 @@ func appendText(b []byte, s string, most int) []byte {
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[i:])
-		if i += size; r == utf8.RuneError && size == 1 || !unicode.IsPrint(r) {
-			b = appendEscape(b, r)
-		} else {
+		if i += size; unicode.IsPrint(r) { // U+FFFD, which stands for what is no text, too
 			b = utf8.AppendRune(b, r)
+		} else {
+			b = appendEscape(b, r)
 		}
 	}
 	return append(b, '"')

@@ -2,9 +2,11 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"iter"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -150,13 +152,23 @@ func appendKeys(keys []uint64, e *customhouse.AuditEntry) []uint64 {
 		{"account", e.Account}, {"name", e.Name}, {"tag", e.Tag}, {"digest", e.Digest}, {"decision", e.Decision}, {"client", e.Client},
 	} {
 		if part.text != "" {
-			keys = append(keys, keyOf(part.field, part.text))
+			keys = append(keys, keyOf(part.field, kept(part.text)))
 		}
 	}
 	return keys
 }
 
 const keysOfEntry = 6 // at most
+
+// kept is s as a line has it: what is no text, or too long, stands there otherwise than it came.
+func kept(s string) (k string) {
+	const escaped = 6 // bytes of one
+	if len(s) <= maxText/escaped && utf8.ValidString(s) {
+		return s
+	}
+	_ = json.Unmarshal(appendText(nil, s, maxText), &k) // which is JSON
+	return k
+}
 
 func keyOf(field, text string) uint64 {
 	h := fnv.New64a()

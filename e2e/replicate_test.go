@@ -119,9 +119,8 @@ func TestReplication(t *testing.T) {
 			s.comes(t, "what was pushed", func() bool { return has(t, crane, hub+"/team/app"+tag, l.index.Digest) })
 		}
 		s.comes(t, "word of it", func() bool { return !strings.Contains(s.status(t, "out"), "never") })
-		if log := s.all.String(); !regexp.MustCompile(`"name":"out","copied":\d+,[^\n]*"bytes":[1-9]`).MatchString(log) {
-			t.Error("the log does not tell how many bytes went there")
-		}
+		sent := regexp.MustCompile(`"name":"out","copied":\d+,[^\n]*"bytes":[1-9]`)
+		s.comes(t, "how many bytes went there, in the log", func() bool { return sent.MatchString(s.all.String()) })
 	})
 	t.Run("deletion of a tag", func(t *testing.T) {
 		crane.run(t, "delete", s.host+"/team/app:v2")
