@@ -24,8 +24,8 @@ type Authorizer interface {
 	Name() string
 	// Authorize answers q for each of actions, in their order, whatever action q has; the decision about an action that
 	// it has nothing to say about is undecided, and those that somebody else than the rules of the file makes are By Name().
-	// It is asked at every request. It does not keep actions, and nobody
-	// changes what it returns. The errors are the context's and those of an outage.
+	// It is asked at every request. It does not keep actions, and nobody changes what it returns. The errors are the
+	// context's and those of an outage.
 	Authorize(ctx context.Context, q policy.Query, actions []customhouse.Action) ([]policy.Decision, error)
 }
 
