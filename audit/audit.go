@@ -142,7 +142,7 @@ func (l *Log) resume(ctx context.Context) error {
 		if l.file == nil {
 			return nil
 		}
-		last, err := l.file.last()
+		last, err := l.endOfFile()
 		l.number, l.hash, l.filed = last.Number, last.Hash, last.Number
 		return err
 	}
@@ -179,7 +179,7 @@ func (l *Log) resumeFile(ctx context.Context) error {
 	if l.file == nil {
 		return nil
 	}
-	last, err := l.file.last()
+	last, err := l.endOfFile()
 	if err != nil || last.Number == 0 {
 		return err
 	}
@@ -194,9 +194,25 @@ func (l *Log) resumeFile(ctx context.Context) error {
 	}
 	missing := fmt.Sprintf("entries %d to %d are in the file alone", l.number+1, last.Number)
 	l.log.Error("the audit log in the data folder ends before the file does", "missing", missing)
-	l.queue = append(l.queue, waiting{entry: &customhouse.AuditEntry{Time: l.now().UTC(), Kind: customhouse.AuditLog, Detail: missing}})
+	l.tell(missing)
 	l.number, l.hash, l.filed, l.page = last.Number, last.Hash, last.Number, page{}
 	return nil
+}
+
+// endOfFile returns the last entry that is in the file. The log goes on behind it, and tells what else was there.
+func (l *Log) endOfFile() (customhouse.AuditEntry, error) {
+	last, all, err := l.file.last()
+	for _, t := range all {
+		l.log.Error("the file of the audit log has a damaged end, and goes on behind its last entry", "file", t.file, "byte", t.at,
+			"number", last.Number, "damaged", t.String())
+		l.tell(t.String())
+	}
+	return last, err
+}
+
+// tell begins what is written with an entry about the log itself.
+func (l *Log) tell(detail string) {
+	l.queue = append(l.queue, waiting{entry: &customhouse.AuditEntry{Time: l.now().UTC(), Kind: customhouse.AuditLog, Detail: detail}})
 }
 
 // Set changes the settings.

@@ -21,6 +21,7 @@ type File struct {
 	file   *os.File
 	size   int64
 	began  time.Time // of the first entry; zero for none
+	end    end       // as it was when the file was opened
 	plain  bool      // a pipe or a terminal: nothing can be set aside
 }
 
@@ -31,7 +32,8 @@ type Rotation struct {
 	Files int
 }
 
-// OpenFile opens the file at path, or makes it. What a crash has left of a line behind the last whole one is cut off.
+// OpenFile opens the file at path, or makes it. What is no entry at its end is set aside when the first line is written, in
+// FILE.damaged-TIME.
 func OpenFile(path string, r Rotation) (*File, error) {
 	f := &File{path: path, rotate: r, now: time.Now}
 	return f, f.open()
@@ -53,22 +55,15 @@ func (f *File) open() (err error) {
 	if err != nil {
 		return err
 	}
-	f.size, f.plain, f.began = info.Size(), !info.Mode().IsRegular(), time.Time{}
+	f.size, f.plain, f.began, f.end = info.Size(), !info.Mode().IsRegular(), time.Time{}, end{}
 	if f.plain || f.size == 0 {
 		return nil
 	}
-	tail, at, err := f.tail()
-	if err != nil {
+	if f.end, err = f.findEnd(); err != nil {
 		return err
 	}
-	if end := bytes.LastIndexByte(tail, '\n') + 1; end < len(tail) {
-		if end == 0 && at > 0 {
-			return fmt.Errorf("%s is no audit log: its last line is too long", f.path)
-		}
-		f.size = at + int64(end)
-		if err := f.file.Truncate(f.size); err != nil {
-			return err
-		}
+	if t := f.end.torn; t != nil {
+		t.aside = f.path + ".damaged-" + f.now().UTC().Format("20060102T150405Z")
 	}
 	first := make([]byte, maxLine)
 	n, err := f.file.ReadAt(first, 0)
@@ -84,44 +79,33 @@ func (f *File) open() (err error) {
 	return nil
 }
 
-// tail returns the end of the file, and where it begins.
-func (f *File) tail() (tail []byte, at int64, err error) {
-	at = max(0, f.size-maxLine)
-	tail = make([]byte, f.size-at)
-	_, err = f.file.ReadAt(tail, at)
-	return tail, at, err
-}
-
-// last returns the last entry in the file, or in the one before where it is empty; the zero AuditEntry when there is none.
-func (f *File) last() (e customhouse.AuditEntry, err error) {
-	if f.plain {
-		return e, nil
+// last returns the last entry in the file, or in the one before where it has none; the zero AuditEntry when there is none. What
+// is torn behind it comes with it.
+func (f *File) last() (last customhouse.AuditEntry, all []*torn, err error) {
+	if f.end.torn != nil {
+		all = append(all, f.end.torn)
 	}
-	if f.size == 0 {
-		before := File{path: f.path + ".1"}
-		if before.file, err = os.Open(before.path); errors.Is(err, fs.ErrNotExist) {
-			return e, nil
-		}
-		if err != nil {
-			return e, err
-		}
-		defer before.file.Close()
-		info, err := before.file.Stat()
-		if err != nil || info.Size() == 0 {
-			return e, err
-		}
-		before.size = info.Size()
-		return before.last()
+	if f.plain || f.end.last.Number > 0 {
+		return f.end.last, all, nil
 	}
-	tail, _, err := f.tail()
+	before := File{path: f.path + ".1"}
+	if before.file, err = os.Open(before.path); errors.Is(err, fs.ErrNotExist) {
+		return last, all, nil
+	}
 	if err != nil {
-		return e, err
+		return last, nil, err
 	}
-	lines := bytes.Split(bytes.TrimRight(tail, "\n"), []byte{'\n'})
-	if e, err = ParseLine(lines[len(lines)-1]); err != nil {
-		return e, fmt.Errorf("the last line of %s: %w", f.path, err)
+	defer before.file.Close()
+	info, err := before.file.Stat()
+	if err != nil {
+		return last, nil, err
 	}
-	return e, nil
+	before.size = info.Size()
+	e, err := before.findEnd()
+	if e.torn != nil {
+		all = append(all, e.torn)
+	}
+	return e.last, all, err
 }
 
 // append writes whole lines, and waits until they are on disk. After an error none of them is there.
@@ -131,6 +115,9 @@ func (f *File) append(lines []byte) error {
 	}
 	if f.plain {
 		_, err := f.file.Write(lines)
+		return err
+	}
+	if err := f.setAside(); err != nil {
 		return err
 	}
 	old := f.rotate.Age > 0 && !f.began.IsZero() && f.now().Sub(f.began) > f.rotate.Age

@@ -45,9 +45,12 @@ const hashField = `,"hash":"`
 // sealed are the bytes behind the text that is hashed.
 const sealed = len(hashField) + 2*sha256.Size + len(`"}`)
 
+// firstField is what a line begins with.
+const firstField = `{"number":`
+
 // appendEntry appends e as JSON, without its hash. The order of the fields is that of the type.
 func appendEntry(b []byte, e *customhouse.AuditEntry) []byte {
-	b = strconv.AppendInt(append(b, `{"number":`...), e.Number, 10)
+	b = strconv.AppendInt(append(b, firstField...), e.Number, 10)
 	b = e.Time.AppendFormat(append(b, `,"time":"`...), time.RFC3339Nano)
 	b = append(b, `","kind":`...)
 	b = appendText(b, e.Kind, maxText)

@@ -19,8 +19,12 @@ import (
 // Verified is a log that is whole.
 type Verified struct {
 	Entries     int64
-	First, Last customhouse.AuditEntry // zero without any
+	First, Last customhouse.AuditEntry   // zero without any
+	Told        []customhouse.AuditEntry // what the log says of itself, such as that entries are lost: the latest of it
 }
+
+// maxTold is how much of what the log says of itself is remembered.
+const maxTold = 100
 
 // Break is the first place where a log is not what was written.
 type Break struct {
@@ -174,6 +178,9 @@ func (c *checking) lines(lines iter.Seq2[[]byte, error], file string) error {
 		}
 		if c.Entries++; c.Entries == 1 {
 			c.First = e
+		}
+		if e.Kind == customhouse.AuditLog {
+			c.Told = append(c.Told[max(0, len(c.Told)+1-maxTold):], e)
 		}
 		c.Last, c.before, c.there = e, &e, c.there || e.Hash == c.noted
 	}

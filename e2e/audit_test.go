@@ -105,3 +105,36 @@ func TestAudit(t *testing.T) {
 		t.Errorf("no line of the file has the decision %s", told[1])
 	})
 }
+
+// A server whose audit file a loss of power has damaged starts, though nothing may be done that is not on disk; what was there
+// is set aside and told of.
+func TestAuditFileIsTorn(t *testing.T) {
+	t.Parallel()
+	data, dir := t.TempDir(), t.TempDir()
+	file := filepath.Join(dir, "audit.log")
+	config := write(t, dir, "customhouse.yml", read(t, tagRules(t))+fmt.Sprintf("audit: {file: %q, required: true, keep: {entries: 0}}\n", file))
+	run := func() {
+		t.Helper()
+		if err := serveData(t, data, "-c", config).stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run()
+	lines := strings.SplitAfter(strings.TrimSuffix(read(t, file), "\n"), "\n")
+	if len(lines) < 2 {
+		t.Fatalf("the file has %d lines", len(lines))
+	}
+	damage := lines[len(lines)-1][:50] + "\x00\n"
+	write(t, dir, "audit.log", strings.Join(lines[:len(lines)-1], "")+damage)
+	customhouse := client{path: binary}
+	customhouse.refuse(t, []string{fmt.Sprintf("%s: line %d: it is no entry", file, len(lines))}, "audit", "verify", file)
+	run()
+	out := customhouse.run(t, "audit", "verify", file)
+	told := regexp.MustCompile(fmt.Sprintf(`(?m)^entry %d of .* tells: %d bytes at the end of audit.log, .* set aside in (audit.log.damaged-[0-9TZ]+), `, len(lines), len(damage))).FindStringSubmatch(out)
+	if told == nil {
+		t.Fatalf("audit verify = %q", out)
+	}
+	if got := read(t, filepath.Join(dir, told[1])); got != damage {
+		t.Errorf("set aside is %q, want %q", got, damage)
+	}
+}

@@ -225,6 +225,7 @@ func auditVerifyCommand(s *settings) *cobra.Command {
 		Short: "Check that no entry was changed, removed or put in",
 		Long: `Verify checks the entries in the data folder, or the lines of FILE: that each is what was written, and follows the one
 before. It names the first place that is not so, and exits with 1. Several files are those that were set aside, the oldest first.
+What the log tells of itself it prints: entries that were lost, or the end of a file that was damaged and the server has set aside.
 
 What was cut off at the end it cannot tell by itself: note the hash that it prints somewhere else, and give it with --hash the next time.`,
 		Example: `  customhouse audit verify
@@ -271,6 +272,10 @@ func verified(out io.Writer, what string, v audit.Verified, err error) error {
 	}
 	_, err = fmt.Fprintf(out, "%s: ok, entries %d to %d, the last of %s with hash %s\n",
 		what, v.First.Number, v.Last.Number, v.Last.Time.Format(time.RFC3339), v.Last.Hash)
+	for _, e := range v.Told {
+		_, other := fmt.Fprintf(out, "entry %d of %s tells: %s\n", e.Number, e.Time.Format(time.RFC3339), printable(e.Detail))
+		err = errors.Join(err, other)
+	}
 	return err
 }
 
