@@ -85,6 +85,17 @@ func (s *machineShed) AddRobot(_ context.Context, r customhouse.Robot, secret cu
 	return nil
 }
 
+func (s *machineShed) LastRobotSecret(_ context.Context, robot string) (customhouse.MachineCredential, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range slices.Backward(s.credentials) {
+		if c.Kind == customhouse.RobotSecret && c.Owner.Account == robot {
+			return c, s.err
+		}
+	}
+	return customhouse.MachineCredential{}, cmp.Or(s.err, customhouse.ErrNotFound)
+}
+
 func (s *machineShed) RotateRobot(_ context.Context, secret customhouse.MachineCredential, graceEnds time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,6 +22,8 @@ type MachineKeeper interface {
 	Robots(context.Context) ([]customhouse.Robot, error)
 	// AddRobot keeps a new robot and its first secret. The error is customhouse.ErrTaken when somebody else has the name.
 	AddRobot(ctx context.Context, r customhouse.Robot, secret customhouse.MachineCredential) error
+	// LastRobotSecret returns the newest secret of a robot, be it good or not any more. customhouse.ErrNotFound.
+	LastRobotSecret(ctx context.Context, robot string) (customhouse.MachineCredential, error)
 	// RotateRobot keeps another secret of a robot and ends the others at the end of the grace. The error is
 	// customhouse.ErrNotFound, or a *customhouse.Error when too many are good.
 	RotateRobot(ctx context.Context, secret customhouse.MachineCredential, graceEnds time.Time) error
@@ -164,20 +166,18 @@ func (m *Machines) Robot(ctx context.Context, name string) (customhouse.Robot, [
 }
 
 // Rotate makes another secret of a robot. Those that it has are good for as long as the grace yet. What n leaves out is as
-// with the newest of them, but for the lifetime, which is the usual one. customhouse.ErrNotFound.
+// with the newest that it has had, be that revoked, so that nobody gets more by ending them all; but for the lifetime, which
+// is the usual one. customhouse.ErrNotFound.
 func (m *Machines) Rotate(ctx context.Context, name string, grace time.Duration, n customhouse.NewCredential) (customhouse.Secret, customhouse.MachineCredential, error) {
-	_, secrets, err := m.Robot(ctx, name)
+	last, err := m.store.LastRobotSecret(ctx, name)
 	if err != nil {
 		return "", customhouse.MachineCredential{}, err
 	}
-	if len(secrets) > 0 {
-		last := secrets[0]
-		if n.Scopes == nil {
-			n.Scopes = last.Scopes
-		}
-		if n.Networks == nil {
-			n.Networks = last.Networks
-		}
+	if n.Scopes == nil {
+		n.Scopes = last.Scopes
+	}
+	if n.Networks == nil {
+		n.Networks = last.Networks
 	}
 	n.Name = cmp.Or(n.Name, "rotated")
 	secret, c, err := m.make(customhouse.RobotSecret, RobotSecretPrefix, customhouse.Owner{Account: name}, n)

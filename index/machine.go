@@ -20,6 +20,13 @@ func (db *DB) MachineCredentials(ctx context.Context, kind, account string) ([]c
 	return db.machineCredentials(ctx, "where kind = ? and account = ? and revoked = 0 order by created desc, id", kind, account)
 }
 
+// LastRobotSecret returns the newest secret that a robot has had, be it good, expired or revoked: it is on record as long as
+// there is none after it. customhouse.ErrNotFound.
+func (db *DB) LastRobotSecret(ctx context.Context, robot string) (customhouse.MachineCredential, error) {
+	return scanMachineCredential(db.row(ctx, "select "+machineColumns+` from machine_credential where kind = 'robot' and account = ?
+		order by created desc, revoked = 0 desc, id limit 1`, robot).scan)
+}
+
 // AllMachineCredentials returns the credentials of a kind that are not revoked, by account, the newest first.
 func (db *DB) AllMachineCredentials(ctx context.Context, kind string) ([]customhouse.MachineCredential, error) {
 	return db.machineCredentials(ctx, "where kind = ? and revoked = 0 order by account, created desc, id", kind)

@@ -243,6 +243,25 @@ func TestS18_MachinesOfOthers(t *testing.T) {
 	h.knows("alice", token.Secret).get("/v2/a/app/tags/list").want(http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
+// What a robot is for outlives its secrets: an owner who ends them all does not get one for more.
+func TestS18_RotationKeepsWhatASecretIsFor(t *testing.T) {
+	h := staffed(t)
+	admin, alice := h.as("admin"), h.as("alice")
+	var robot, next made
+	admin.ask("POST", "/api/robots", doc{
+		"name": "ci", "labels": doc{"group": []string{"ci"}}, "owner": doc{"account": "alice", "method": "users"},
+		"secret": doc{"scopes": []doc{{"repo": "team/app", "actions": []string{"pull"}}}, "networks": []string{"127.0.0.0/8"}},
+	}).want(http.StatusCreated, "").into(&robot)
+	alice.ask("DELETE", "/api/robots/ci/secrets/"+robot.Secrets[0].ID, nil).want(http.StatusNoContent, "")
+	alice.ask("POST", "/api/robots/ci/secrets", doc{}).want(http.StatusCreated, "").into(&next)
+	if len(next.Scopes) != 1 || next.Scopes[0].Repo != "team/app" || len(next.Networks) != 1 {
+		t.Errorf("the secret after all were revoked is for %+v from %v, want what the first was for", next.Scopes, next.Networks)
+	}
+	ci := h.knows("ci", next.Secret)
+	ci.get("/v2/team/app/tags/list").want(http.StatusNotFound, "")
+	ci.get("/v2/team/other/tags/list").want(http.StatusForbidden, "DENIED")
+}
+
 // Without a data folder there is nothing of the kind.
 func TestAPIWithoutMachines(t *testing.T) {
 	h := open(t, setup{})
