@@ -30,6 +30,9 @@ type Need struct {
 	// Partly lets the request through where the answer depends on what is not known. It is for who serves it so that each
 	// thing is asked about once more, by Grant.Allows or Grant.Demand.
 	Partly bool
+
+	// Veiled keeps from the caller what Target says, and why it is no: they have not named it, and may not see it.
+	Veiled bool
 }
 
 // Ground is what a decision rests on.

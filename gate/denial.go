@@ -34,7 +34,7 @@ func (g *Gate) denied(grant *Grant, need *Need, action customhouse.Action, d *po
 		return refusal
 	}
 	why := ""
-	if d != nil && !grant.Identity.Anonymous() {
+	if d != nil && !need.Veiled && !grant.Identity.Anonymous() {
 		why = g.why(grant, need, action, d)
 	}
 	err := customhouse.Errorf(customhouse.Denied, "%s may not %s%s (decision %s)",
@@ -127,6 +127,7 @@ func deed(a customhouse.Action, need *Need) string {
 	}
 	what := need.Name
 	switch t := &need.Target; {
+	case need.Veiled:
 	case t.Known&policy.FactTag != 0 && t.Tag != "":
 		what += ":" + t.Tag
 	case t.Known&policy.FactDigest != 0 && t.Digest != "":

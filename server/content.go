@@ -192,7 +192,7 @@ func (q *admitted) tags(ctx context.Context, after string, n int) (names []strin
 	if err == nil && len(names) == 0 && !more { // a repository of which nothing is visible is none
 		var any []string
 		if any, _, err = q.visibleTags(ctx, "", 1); err == nil && len(any) == 0 {
-			err = q.unseen(registry.NameUnknown(q.repoName()))
+			err = registry.NameUnknown(q.repoName())
 		}
 	}
 	return names, more, q.hide(err)
@@ -358,7 +358,25 @@ func (q *admitted) permit(ctx context.Context, c registry.Change) error {
 		need.Target.Known &^= gate.FactTag
 		need.Partly = true
 	}
+	if c.Action == customhouse.Delete && !q.named(c) {
+		if may, err := q.grant.Allows(ctx, need); may || err != nil {
+			return err
+		}
+		sees, err := q.reads(ctx, func(reader *admitted) (bool, error) { return reader.pullsManifest(ctx, q.repo, c.Digest, c.Tag) })
+		if err != nil {
+			return err
+		}
+		need.Veiled = !sees
+	}
 	return q.grant.Demand(ctx, need)
+}
+
+// named tells whether a removal is of the very thing that the request names, and not of another that it is a part of.
+func (q *admitted) named(c registry.Change) bool {
+	if !q.ref.Tag.IsZero() {
+		return c.Tag == q.ref.Tag.String()
+	}
+	return c.Tag == "" && c.Digest == q.ref.Digest
 }
 
 // removes returns what tells which removals are permitted, nil where all are.
