@@ -23,25 +23,39 @@ func (g *Gate) login(ctx context.Context, cred customhouse.Credential) (customho
 	if g.mayAssert(cred.Secret) { // which nobody can guess: failures need not be counted
 		return g.assertion(ctx, cred)
 	}
-	key, now := g.logins.key(cred), g.now()
-	if have, ok := g.logins.verified.GetIfPresent(key); ok && now.Before(have.until) {
-		if id, err := g.present(ctx, &have.identity); err == nil && !elsewhere(&id, cred.Client) {
-			return id, nil
-		}
+	key := g.logins.key(cred)
+	if id, ok := g.remembered(ctx, cred, key); ok {
+		return id, nil
 	}
-	id, err := g.freshLogin(ctx, cred, key, now)
+	id, err := g.freshLogin(ctx, cred, key)
 	if err := g.auditLogin(ctx, "password", cred.Account, &id, addressOf(&cred), err); err != nil {
 		return customhouse.Identity{}, err
 	}
 	return id, nil
 }
 
-// freshLogin is login by asking the chain.
-func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key [sha256.Size]byte, now time.Time) (customhouse.Identity, error) {
-	if wait := g.logins.failures.wait(cred, now); wait > 0 {
-		return customhouse.Identity{}, &limitedError{wait}
+// remembered returns whose name and password cred holds, if that was verified a while ago and holds.
+func (g *Gate) remembered(ctx context.Context, cred customhouse.Credential, key [sha256.Size]byte) (customhouse.Identity, bool) {
+	have, ok := g.logins.verified.GetIfPresent(key)
+	if !ok || !g.now().Before(have.until) {
+		return customhouse.Identity{}, false
 	}
-	id, err := g.chain.Authenticate(ctx, cred)
+	id, err := g.present(ctx, &have.identity)
+	return id, err == nil && !elsewhere(&id, cred.Client)
+}
+
+// freshLogin is login by asking the chain.
+func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key [sha256.Size]byte) (id customhouse.Identity, err error) {
+	now, failed := g.now(), false
+	end, err := g.logins.failures.begin(ctx, cred, g.now)
+	if err != nil {
+		return customhouse.Identity{}, err
+	}
+	defer func() { end(failed) }()
+	if id, ok := g.remembered(ctx, cred, key); ok { // somebody has come with the same before it was our turn
+		return id, nil
+	}
+	id, err = g.chain.Authenticate(ctx, cred)
 	if err == nil && elsewhere(&id, cred.Client) {
 		id, err = customhouse.Identity{}, fmt.Errorf("%w: credential %s may not be used from there", authn.ErrWrongPassword, id.Stamp)
 	}
@@ -50,7 +64,7 @@ func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key 
 	case err == nil:
 		g.logins.remember(key, id, now)
 	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):
-		g.logins.failures.count(cred, g.now())
+		failed = true
 	}
 	return id, err
 }
@@ -75,7 +89,7 @@ func newLogins(ttl time.Duration, l Limits) *logins {
 	n := &logins{
 		ttl:      ttl,
 		verified: otter.Must(&otter.Options[[sha256.Size]byte, verified]{MaximumSize: maxLogins}),
-		failures: failures{l, &windows{open: map[failureKey]window{}}},
+		failures: failures{l, &windows{open: map[failureKey]*window{}}},
 	}
 	rand.Read(n.secret[:])
 	return n
