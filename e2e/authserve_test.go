@@ -247,7 +247,7 @@ func TestR23_AuthServerReloads(t *testing.T) {
 		open := i%2 == 0
 		replace(t, config, authConfig(t, dir, open, ""))
 		must(t, a.cmd.Process.Signal(syscall.SIGHUP))
-		a.awaitOpen(t, open, time.Second)
+		a.awaitOpen(t, open, 20*time.Second)
 	}
 	l.stop(t)
 	must(t, a.stop())
@@ -289,7 +289,7 @@ func TestR24_AuthServerBadReloads(t *testing.T) {
 			replace(t, config, test.content)
 			must(t, a.cmd.Process.Signal(syscall.SIGHUP))
 			var said string
-			await(t, 2*time.Second, func() bool {
+			await(t, 20*time.Second, func() bool {
 				said = a.all.String()[before:]
 				return strings.Contains(said, "is not taken") || strings.Contains(said, "was read again")
 			})
@@ -303,7 +303,7 @@ func TestR24_AuthServerBadReloads(t *testing.T) {
 		})
 	}
 	replace(t, config, authConfig(t, dir, false, ""))
-	a.awaitOpen(t, false, 2*time.Second)
+	a.awaitOpen(t, false, 20*time.Second)
 	refused(0)
 }
 
@@ -315,7 +315,7 @@ func TestR26_AuthServerChangeStyles(t *testing.T) {
 		a := serveAuth(t, nil, config)
 		for i, change := range changes {
 			change.do(t, config, authConfig(t, dir, i%2 == 0, ""))
-			t.Logf("%s: %s", change.name, a.awaitOpen(t, i%2 == 0, 2*time.Second))
+			t.Logf("%s: %s", change.name, a.awaitOpen(t, i%2 == 0, 20*time.Second))
 		}
 	})
 	// The certificate is that of the server and its key signs tokens, too, so that three things change with it.
@@ -341,7 +341,7 @@ func TestR26_AuthServerChangeStyles(t *testing.T) {
 			change.do(t, certificate, read(t, nextCertificate))
 			change.do(t, key, read(t, nextKey))
 			want := leaf(t, nextCertificate, nextKey)
-			t.Logf("%s: %s", change.name, await(t, 2*time.Second, func() bool {
+			t.Logf("%s: %s", change.name, await(t, 20*time.Second, func() bool {
 				got, err := shakeHands(host)
 				must(t, err)
 				return bytes.Equal(got, want) && set() != before
@@ -365,7 +365,7 @@ func TestR27_AuthServerCertificateRotation(t *testing.T) {
 		replace(t, filepath.Join(dir, "server.pem"), read(t, nextCertificate))
 		replace(t, filepath.Join(dir, "server.key"), read(t, nextKey))
 		want := leaf(t, nextCertificate, nextKey)
-		await(t, 2*time.Second, func() bool {
+		await(t, 20*time.Second, func() bool {
 			got, err := shakeHands(strings.TrimPrefix(a.url, "https://"))
 			must(t, err)
 			return bytes.Equal(got, want)
@@ -398,7 +398,7 @@ func TestS85_AuthServerTLS(t *testing.T) {
 		t.Errorf("TLS 1.2 = %v, 1.3 = %v, want the second only", shake(tls.VersionTLS12), shake(tls.VersionTLS13))
 	}
 	replace(t, config, authConfig(t, dir, true, "")) // the lowest version changes without a restart, too
-	await(t, 2*time.Second, func() bool { return shake(tls.VersionTLS12) == nil })
+	await(t, 20*time.Second, func() bool { return shake(tls.VersionTLS12) == nil })
 	if shake(tls.VersionTLS11) == nil {
 		t.Error("TLS 1.1 is spoken")
 	}

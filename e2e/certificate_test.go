@@ -183,5 +183,5 @@ func TestS86_Handshake(t *testing.T) {
 	}
 	// Connections that are there already count no more when the authority does not.
 	replace(t, config, fmt.Sprintf(ofCertificates, certificate, key, others.file))
-	await(t, 3*time.Second, func() bool { status, _ := get(robot, "/v2/"); return status == 401 })
+	await(t, 20*time.Second, func() bool { status, _ := get(robot, "/v2/"); return status == 401 })
 }

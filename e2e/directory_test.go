@@ -121,7 +121,7 @@ rules:
 	replace(t, file, strings.Replace(text, "(member=${dn})", "(member=${dn}", 1))
 	await(t, 10*time.Second, func() bool { return strings.Contains(house.all.String(), "auth.ldap.groups.filter") })
 	slapd.Start()
-	await(t, 2*time.Second, func() bool { return status("dave", "team/app") == unknown })
+	await(t, 20*time.Second, func() bool { return status("dave", "team/app") == unknown })
 	expect("with LDAP again", "alice", "team/app", may)
 	if log := house.all.String(); strings.Contains(log, "-secret") {
 		t.Errorf("the log tells a password:\n%s", log)

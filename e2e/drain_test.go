@@ -123,7 +123,7 @@ func TestR21_DrainCutShort(t *testing.T) {
 			}
 			select {
 			case <-s.exited:
-			case <-time.After(3 * time.Second):
+			case <-time.After(20 * time.Second):
 				t.Fatal("it still waits")
 			}
 			feed.CloseWithError(io.ErrUnexpectedEOF)

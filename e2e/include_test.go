@@ -26,7 +26,7 @@ func TestR24_IncludedFiles(t *testing.T) {
 	a := newAPI(t, s.url)
 	says := func(want ...string) {
 		t.Helper()
-		await(t, 4*time.Second, func() bool {
+		await(t, 20*time.Second, func() bool {
 			for _, w := range want {
 				if !strings.Contains(s.all.String(), w) {
 					return false
@@ -35,9 +35,9 @@ func TestR24_IncludedFiles(t *testing.T) {
 			return true
 		})
 	}
-	a.awaitOpen(t, false, time.Second)
+	a.awaitOpen(t, false, 20*time.Second)
 	replace(t, team, allow)
-	a.awaitOpen(t, true, 3*time.Second)
+	a.awaitOpen(t, true, 20*time.Second)
 
 	replace(t, team, "rules:\n  - {actions: [fly]}\n")
 	says("is not taken", "team.yml:2:16: rules[0].actions[0]")
@@ -46,13 +46,13 @@ func TestR24_IncludedFiles(t *testing.T) {
 	says("cannot read " + team)
 	a.awaitOpen(t, true, 0)
 	replace(t, team, "rules: []\n")
-	a.awaitOpen(t, false, 8*time.Second) // what was refused is tried again after a while
+	a.awaitOpen(t, false, 20*time.Second) // what was refused is tried again after a while
 
 	write(t, rules, "10.yml", allow) // a file that was not there
-	a.awaitOpen(t, true, 3*time.Second)
+	a.awaitOpen(t, true, 20*time.Second)
 	write(t, rules, "05.yml", deny)
-	a.awaitOpen(t, false, 3*time.Second)
+	a.awaitOpen(t, false, 20*time.Second)
 	must(t, os.Remove(filepath.Join(rules, "05.yml")))
-	a.awaitOpen(t, true, 3*time.Second)
+	a.awaitOpen(t, true, 20*time.Second)
 	must(t, s.stop())
 }

@@ -144,14 +144,17 @@ func TestR23_GoodReloads(t *testing.T) {
 		open := i%2 == 0
 		replace(t, config, houseConfig(t, open))
 		must(t, s.cmd.Process.Signal(syscall.SIGHUP))
-		took = append(took, a.awaitOpen(t, open, time.Second))
+		took = append(took, a.awaitOpen(t, open, 20*time.Second))
 	}
 	slices.Sort(took)
 	t.Logf("in effect after SIGHUP: median %s, slowest %s", took[50], took[99])
+	if took[50] > time.Second {
+		t.Errorf("in effect after %s, want within a second", took[50])
+	}
 	for i := range 3 {
 		open := i%2 == 0
 		replace(t, config, houseConfig(t, open))
-		t.Logf("in effect after a change of the file: %s", a.awaitOpen(t, open, 2*time.Second))
+		t.Logf("in effect after a change of the file: %s", a.awaitOpen(t, open, 20*time.Second))
 	}
 	l.stop(t)
 	must(t, s.stop())
@@ -170,8 +173,8 @@ func TestR23_LastReloadHolds(t *testing.T) {
 		must(t, s.cmd.Process.Signal(syscall.SIGHUP))
 		time.Sleep(time.Duration(i%12) * 300 * time.Microsecond)
 		replace(t, config, houseConfig(t, open))
-		await(t, 2*time.Second, func() bool { return strings.Count(s.all.String(), "was read again") > before })
-		a.awaitOpen(t, open, 2*time.Second)
+		await(t, 20*time.Second, func() bool { return strings.Count(s.all.String(), "was read again") > before })
+		a.awaitOpen(t, open, 20*time.Second)
 	}
 }
 
@@ -207,7 +210,7 @@ func TestR24_BadReloads(t *testing.T) {
 			replace(t, config, test.content)
 			must(t, s.cmd.Process.Signal(syscall.SIGHUP))
 			var said string
-			await(t, 2*time.Second, func() bool {
+			await(t, 20*time.Second, func() bool {
 				said = s.all.String()[before:]
 				return strings.Contains(said, "is not taken") || strings.Contains(said, "was read again")
 			})
@@ -222,11 +225,11 @@ func TestR24_BadReloads(t *testing.T) {
 	t.Run("a folder", func(t *testing.T) {
 		before := len(s.all.String())
 		must(t, os.Remove(config), os.Mkdir(config, 0o700))
-		await(t, 2*time.Second, func() bool { return strings.Contains(s.all.String()[before:], "is not taken") })
+		await(t, 20*time.Second, func() bool { return strings.Contains(s.all.String()[before:], "is not taken") })
 		must(t, os.Remove(config))
 	})
 	replace(t, config, houseConfig(t, false))
-	a.awaitOpen(t, false, 2*time.Second)
+	a.awaitOpen(t, false, 20*time.Second)
 	l.stop(t)
 	must(t, s.stop())
 }
@@ -278,7 +281,7 @@ func TestR26_ChangeStyles(t *testing.T) {
 		a := newAPI(t, serve(t, config).url)
 		for i, change := range changes {
 			change.do(t, config, houseConfig(t, i%2 == 0))
-			t.Logf("%s: %s", change.name, a.awaitOpen(t, i%2 == 0, 2*time.Second))
+			t.Logf("%s: %s", change.name, a.awaitOpen(t, i%2 == 0, 20*time.Second))
 		}
 	})
 	t.Run("htpasswd", func(t *testing.T) {
@@ -305,7 +308,7 @@ func TestR26_ChangeStyles(t *testing.T) {
 		for i, change := range changes {
 			content := []string{writer, both}[i%2]
 			change.do(t, htpasswd, content)
-			t.Logf("%s: %s", change.name, await(t, 2*time.Second, func() bool { return known() == (i%2 == 1) }))
+			t.Logf("%s: %s", change.name, await(t, 20*time.Second, func() bool { return known() == (i%2 == 1) }))
 		}
 	})
 	t.Run("certificate", func(t *testing.T) {
@@ -318,7 +321,7 @@ func TestR26_ChangeStyles(t *testing.T) {
 			change.do(t, certificate, read(t, nextCertificate))
 			change.do(t, key, read(t, nextKey))
 			want := leaf(t, nextCertificate, nextKey)
-			t.Logf("%s: %s", change.name, await(t, 2*time.Second, func() bool {
+			t.Logf("%s: %s", change.name, await(t, 20*time.Second, func() bool {
 				got, err := shakeHands(s.host)
 				must(t, err)
 				return bytes.Equal(got, want)
@@ -363,7 +366,7 @@ func TestR27_CertificateRotation(t *testing.T) {
 		replace(t, certificate, read(t, nextCertificate))
 		replace(t, key, read(t, nextKey))
 		want := leaf(t, nextCertificate, nextKey)
-		slowest = max(slowest, await(t, 2*time.Second, func() bool {
+		slowest = max(slowest, await(t, 20*time.Second, func() bool {
 			got, err := shakeHands(s.host)
 			must(t, err)
 			return bytes.Equal(got, want)

@@ -77,7 +77,7 @@ func TestShadow(t *testing.T) {
 		t.Errorf("policy shadow prints\n%s after it was reset", got)
 	}
 	replace(t, filepath.Join(dir, "next.yml"), "rules: [{actions: [fly]}]\n")
-	await(t, 4*time.Second, func() bool {
+	await(t, 20*time.Second, func() bool {
 		return strings.Contains(s.all.String(), "is not taken") && strings.Contains(s.all.String(), next+":1:20: rules[0].actions[0]")
 	})
 	must(t, s.stop())

@@ -134,9 +134,9 @@ func TestWorkload(t *testing.T) {
 		}
 		// The issuer goes, and with it all that was had by its word, at once.
 		replace(t, config, strings.Replace(fmt.Sprintf(ofJobs, j.URL), "name: github", "name: hub", 1))
-		await(t, 3*time.Second, func() bool { return manifest("Bearer "+answer.AccessToken) == http.StatusUnauthorized })
+		await(t, 20*time.Second, func() bool { return manifest("Bearer "+answer.AccessToken) == http.StatusUnauthorized })
 		replace(t, config, "listen: 127.0.0.1:0\n")
-		await(t, 3*time.Second, func() bool { return manifest("Bearer "+jwt) == http.StatusUnauthorized })
+		await(t, 20*time.Second, func() bool { return manifest("Bearer "+jwt) == http.StatusUnauthorized })
 	})
 }
 

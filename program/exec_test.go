@@ -321,7 +321,7 @@ func children(t *testing.T, mark string) (n int) {
 // eventually waits until no process carries mark.
 func gone(t *testing.T, mark string) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		n := children(t, mark)
 		if n == 0 {
 			return
@@ -347,7 +347,7 @@ func TestS54_HungProgram(t *testing.T) {
 		asking.Go(func() {
 			begin := time.Now()
 			_, err := e.Ask(t.Context(), login("user"+strconv.Itoa(i), "x"))
-			if took := time.Since(begin); !errors.Is(err, program.ErrTimeout) || took > timeout+2*time.Second {
+			if took := time.Since(begin); !errors.Is(err, program.ErrTimeout) || took > timeout+10*time.Second {
 				t.Errorf("Ask = %v after %v", err, took)
 			}
 		})

@@ -140,7 +140,7 @@ EXPORT(customhouse_ask) u64 ask(char *text, u32 size) {
   for (u32 i = 0; i + 4 < size; i++) evil |= text[i] == 'e' && text[i+1] == 'v' && text[i+2] == 'i' && text[i+3] == 'l';
   if (evil) { `+tt.act+` }
   return say("{\"result\":\"allow\"}");
-}`+rest), program.PluginOptions{Timeout: 300 * time.Millisecond, Memory: 4 << 20})
+}`+rest), program.PluginOptions{Timeout: 2 * time.Second, Memory: 4 << 20})
 			for range 3 {
 				if a, err := p.Ask(t.Context(), login("evil", "hunter2")); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
 					t.Errorf("Ask = %v, %v, want an error with %q", a, err, tt.want)

@@ -215,12 +215,12 @@ for line in sys.stdin:
     q = json.loads(line)
     if q["account"] == "evil": subprocess.run(["sleep", sys.argv[1]])
     say(id=q["id"], result="allow")
-`, program.WorkerOptions{Args: []string{m}, Timeout: time.Second})
+`, program.WorkerOptions{Args: []string{m}, Timeout: 3 * time.Second})
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		begin := time.Now()
 		_, err := w.Ask(t.Context(), login("evil", "x"))
-		if took := time.Since(begin); !errors.Is(err, program.ErrTimeout) && !strings.Contains(err.Error(), "ended") || took > 3*time.Second {
+		if took := time.Since(begin); !errors.Is(err, program.ErrTimeout) && !strings.Contains(err.Error(), "ended") || took > 20*time.Second {
 			t.Errorf("Ask = %v after %v", err, took)
 		}
 	})
@@ -254,7 +254,7 @@ func TestS55_WorkerReadsNothing(t *testing.T) {
 		})
 	}
 	asking.Wait()
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("they were refused after %v", took)
 	}
 }

@@ -194,7 +194,7 @@ func TestS12_CatalogOfOthers(t *testing.T) {
 		if got := repositories(h.as("bob").get("/v2/_catalog" + query)); len(got) > 0 {
 			t.Errorf("catalog = %v", got)
 		}
-		if took := time.Since(start); took > time.Duration(n)*100*time.Microsecond {
+		if took := time.Since(start); took > time.Second+time.Duration(n)*100*time.Microsecond {
 			t.Errorf("%s of %d repositories of others took %v", query, n, took)
 		}
 	}
@@ -253,7 +253,7 @@ func TestS67_ManyReferrers(t *testing.T) {
 	for pages := 1; path != ""; pages++ {
 		start := time.Now()
 		a := admin.get(path)
-		if took := time.Since(start); took > 2*time.Second { // 100 ms on an idle machine
+		if took := time.Since(start); took > 20*time.Second { // 100 ms on an idle machine
 			t.Errorf("page %d took %v", pages, took)
 		}
 		if len(a.body) > 4<<20 {

@@ -682,7 +682,7 @@ func TestSlowKeySet(t *testing.T) {
 	leave()
 	for range 100 { // the others are not held up
 		start := time.Now()
-		if _, _, err := trust.Verify(t.Context(), text, later); err != nil || time.Since(start) > time.Second {
+		if _, _, err := trust.Verify(t.Context(), text, later); err != nil || time.Since(start) > 10*time.Second {
 			t.Fatalf("Verify while the keys are fetched = %v after %v", err, time.Since(start))
 		}
 	}
