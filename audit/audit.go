@@ -210,8 +210,10 @@ func (l *Log) endOfFile() (customhouse.AuditEntry, error) {
 	return last, err
 }
 
-// tell begins what is written with an entry about the log itself.
+// tell keeps an entry about the log itself.
 func (l *Log) tell(detail string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.queue = append(l.queue, waiting{entry: &customhouse.AuditEntry{Time: l.now().UTC(), Kind: customhouse.AuditLog, Detail: detail}})
 }
 

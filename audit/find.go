@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"math"
 	"net/netip"
@@ -114,8 +115,23 @@ func (q *Question) texts() (texts [][]byte) {
 	return texts
 }
 
+// Damage is a part of the log that cannot be read, and that may have what was asked for.
+type Damage struct {
+	First, Last int64 // numbers of its entries
+	Err         error
+}
+
+// Error names the entries.
+func (d *Damage) Error() string {
+	return fmt.Sprintf("entries %d to %d of the audit log are damaged: %v", d.First, d.Last, d.Err)
+}
+
+// Unwrap returns what is wrong with them.
+func (d *Damage) Unwrap() error { return d.Err }
+
 // Find yields the entries that are asked for, in their order or, with Down, the latest first. Entries without a number,
-// which wait for whoever keeps the log, are the latest of all.
+// which wait for whoever keeps the log, are the latest of all. An error that is a *Damage is yielded in the place of the entries
+// that are damaged, and what is behind them follows for who goes on; any other is the end.
 func (r *Reader) Find(ctx context.Context, q Question) iter.Seq2[customhouse.AuditEntry, error] {
 	return func(yield func(customhouse.AuditEntry, error) bool) {
 		for line, err := range r.FindLines(ctx, q) {
@@ -139,20 +155,30 @@ func (r *Reader) FindLines(ctx context.Context, q Question) iter.Seq2[Line, erro
 			return
 		}
 		texts := q.texts()
-		for text, err := range r.lines(ctx, &q) {
-			line := Line{Text: text}
+		var told *index.AuditPage // that something in it is damaged
+		for kept, err := range r.lines(ctx, &q) {
+			line := Line{Text: kept.text}
 			if err == nil {
-				if slices.ContainsFunc(texts, func(part []byte) bool { return !bytes.Contains(text, part) }) {
+				if slices.ContainsFunc(texts, func(part []byte) bool { return !bytes.Contains(kept.text, part) }) {
 					continue
 				}
-				err = json.Unmarshal(text, &line.AuditEntry)
+				if err := json.Unmarshal(kept.text, &line.AuditEntry); err != nil {
+					if kept.page != told && !yield(Line{}, kept.damage(err)) {
+						return
+					}
+					told = kept.page
+					continue
+				}
 			}
-			if err != nil {
-				yield(Line{}, err)
-				return
-			}
-			if q.matches(&line.AuditEntry) && !yield(line, nil) {
-				return
+			switch {
+			case err != nil:
+				if !yield(Line{}, err) || !errors.As(err, new(*Damage)) {
+					return
+				}
+			case q.matches(&line.AuditEntry):
+				if !yield(line, nil) {
+					return
+				}
 			}
 		}
 		if !q.Down {
@@ -192,27 +218,21 @@ func (r *Reader) findNotes(ctx context.Context, q Question, yield func(Line, err
 	return true
 }
 
-// linesAfter yields the lines of the entries after one.
-func (r *Reader) linesAfter(ctx context.Context, number int64) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for line, err := range r.lines(ctx, &Question{After: number}) {
-			if err == nil {
-				var e struct{ Number int64 }
-				if err = json.Unmarshal(line, &e); err == nil && e.Number <= number {
-					continue
-				}
-			}
-			if !yield(line, err) || err != nil {
-				return
-			}
-		}
-	}
+// keptLine is a line, and the page that it is in.
+type keptLine struct {
+	text []byte
+	page *index.AuditPage
 }
 
-// lines yields the lines of the pages that may hold what is asked for.
-func (r *Reader) lines(ctx context.Context, q *Question) iter.Seq2[[]byte, error] {
+// damage is what cannot be read of a line, for which all of its page is named: what it says itself is nothing to go by.
+func (k keptLine) damage(err error) *Damage {
+	return &Damage{First: k.page.First, Last: k.page.Last, Err: fmt.Errorf("a line is no entry: %w", err)}
+}
+
+// lines yields the lines of the pages that may hold what is asked for, and a *Damage in the place of those of a damaged page.
+func (r *Reader) lines(ctx context.Context, q *Question) iter.Seq2[keptLine, error] {
 	const step = 100 // pages whose filters are read at once
-	return func(yield func([]byte, error) bool) {
+	return func(yield func(keptLine, error) bool) {
 		at := q.After
 		if q.Down {
 			if at = q.Before; at == 0 {
@@ -222,7 +242,7 @@ func (r *Reader) lines(ctx context.Context, q *Question) iter.Seq2[[]byte, error
 		for {
 			pages, err := r.index.AuditPages(ctx, at, q.Down, step)
 			if err != nil {
-				yield(nil, err)
+				yield(keptLine{}, err)
 				return
 			}
 			for i := range pages {
@@ -233,7 +253,7 @@ func (r *Reader) lines(ctx context.Context, q *Question) iter.Seq2[[]byte, error
 				if q.Down && p.Last <= q.After || !q.Down && q.Before > 0 && p.First >= q.Before {
 					return
 				}
-				if q.mayBeIn(p) && !r.page(ctx, p.First, q.Down, yield) {
+				if q.mayBeIn(p) && !r.page(ctx, p, q.Down, yield) {
 					return
 				}
 			}
@@ -245,8 +265,8 @@ func (r *Reader) lines(ctx context.Context, q *Question) iter.Seq2[[]byte, error
 }
 
 // page yields the lines of one page and tells whether to go on.
-func (r *Reader) page(ctx context.Context, first int64, down bool, yield func([]byte, error) bool) bool {
-	packed, err := r.index.AuditLines(ctx, first)
+func (r *Reader) page(ctx context.Context, p *index.AuditPage, down bool, yield func(keptLine, error) bool) bool {
+	packed, err := r.index.AuditLines(ctx, p.First)
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return true // it has been forgotten meanwhile
 	}
@@ -254,16 +274,19 @@ func (r *Reader) page(ctx context.Context, first int64, down bool, yield func([]
 	if err == nil {
 		text, err = r.unpack(packed)
 	}
-	if err != nil {
-		yield(nil, err)
+	switch {
+	case ctx.Err() != nil:
+		yield(keptLine{}, ctx.Err())
 		return false
+	case err != nil:
+		return yield(keptLine{}, &Damage{First: p.First, Last: p.Last, Err: err})
 	}
 	lines := slices.Collect(each(text))
 	if down {
 		slices.Reverse(lines)
 	}
 	for _, line := range lines {
-		if !yield(line, nil) {
+		if !yield(keptLine{line, p}, nil) {
 			return false
 		}
 	}

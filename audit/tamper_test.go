@@ -3,10 +3,13 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/ncruces/go-sqlite3/driver"
 
 	"customhouse/audit"
@@ -84,6 +87,76 @@ func TestDamagedEnd(t *testing.T) {
 	if _, err := l.Reader().Verify(t.Context(), ""); err == nil || !strings.HasPrefix(err.Error(), "entry 1: ") {
 		t.Errorf("Verify = %v", err)
 	}
+}
+
+// What is damaged in the middle is named in its place, and what is before and behind it is found; the file gets all the rest.
+func TestDamagedMiddle(t *testing.T) {
+	encoder, err := zstd.NewWriter(nil)
+	must(t, err)
+	for name, page := range map[string][]byte{
+		"a page that cannot be read": []byte("\x28\xb5\x2f\xfd\x00"),
+		"a page without entries":     encoder.EncodeAll([]byte("no entry\nand another\n"), nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			db := openIndex(t, dir)
+			l := openLog(t, audit.Options{Index: db}, all)
+			for i := range 2500 {
+				must(t, l.Audit(t.Context(), pulled(i, "alice", "team/app", true)))
+			}
+			must(t, l.Close())
+			tamper(t, dir, fmt.Sprintf("update audit_page set lines = x'%x' where first = 1001", page))
+			for _, down := range []bool{false, true} {
+				var n, damaged int
+				for e, err := range audit.NewReader(db).Find(t.Context(), audit.Question{Down: down}) {
+					var d *audit.Damage
+					if errors.As(err, &d) {
+						if damaged++; d.First != 1001 || d.Last != 2000 || n != map[bool]int{false: 1000, true: 500}[down] {
+							t.Errorf("behind %d entries: %v", n, err)
+						}
+						continue
+					}
+					must(t, err)
+					if n++; e.Number > 1000 && e.Number <= 2000 {
+						t.Errorf("found entry %d", e.Number)
+					}
+				}
+				if n != 1500 || damaged != 1 {
+					t.Errorf("down %v: found %d entries, %d damages", down, n, damaged)
+				}
+			}
+			for _, err := range audit.NewReader(db).Find(t.Context(), audit.Question{Account: "bob"}) {
+				t.Errorf("of who is in no page: %v", err)
+			}
+
+			file := filepath.Join(dir, "audit.log")
+			text, err := os.ReadFile(firstLine(t))
+			must(t, err)
+			must(t, os.WriteFile(file, text, 0o600))
+			l = openLog(t, audit.Options{Index: db, File: openFile(t, file, audit.Rotation{})}, audit.Settings{Allow: 1, Required: true})
+			must(t, l.Audit(t.Context(), pulled(1, "alice", "team/app", true)))
+			must(t, l.Close())
+			if l.Failing() != nil {
+				t.Errorf("Failing = %v", l.Failing())
+			}
+			if _, err := audit.VerifyFiles("", file); err == nil || !strings.HasSuffix(err.Error(), "line 1001: 1000 entries between 1000 and 2001 were removed") {
+				t.Errorf("VerifyFiles = %v", err)
+			}
+			if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), `"detail":"of the entries 1001 to 2000, those that are damaged`) {
+				t.Errorf("the file does not tell what is missing, %v", err)
+			}
+		})
+	}
+}
+
+// firstLine returns a file with the first entry of a log.
+func firstLine(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "first.log")
+	l := openLog(t, audit.Options{File: openFile(t, file, audit.Rotation{})}, all)
+	must(t, l.Audit(t.Context(), pulled(0, "alice", "team/app", true)))
+	must(t, l.Close())
+	return file
 }
 
 // tamper changes the index behind everybody's back.

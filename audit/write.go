@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -169,22 +170,35 @@ func (l *Log) write(ctx context.Context, entries []*customhouse.AuditEntry, shar
 	return nil
 }
 
-// catchUp gives the file what is kept in the index and could not be written to the file.
+// catchUp gives the file what is kept in the index and could not be written to the file. What is damaged in the index is missing
+// there then, and told.
 func (l *Log) catchUp(ctx context.Context) error {
 	if l.filed >= l.number {
 		return nil
 	}
 	var lines []byte
+	var all []*Damage
 	last := l.filed
-	for line, err := range l.reader.linesAfter(ctx, l.filed) {
-		if err != nil {
-			return err
+	for kept, err := range l.reader.lines(ctx, &Question{After: l.filed}) {
+		var e customhouse.AuditEntry
+		if err == nil {
+			if e, err = ParseLine(kept.text); err != nil {
+				err = kept.damage(err)
+			}
 		}
-		e, err := ParseLine(line)
-		if err != nil {
+		var d *Damage
+		switch {
+		case errors.As(err, &d):
+			if len(all) == 0 || all[len(all)-1].First != d.First {
+				all = append(all, d)
+			}
+			continue
+		case err != nil:
 			return err
+		case e.Number <= last:
+			continue
 		}
-		lines, last = append(append(lines, line...), '\n'), e.Number
+		lines, last = append(append(lines, kept.text...), '\n'), e.Number
 		if len(lines) > 1<<20 {
 			if err := l.file.append(lines); err != nil {
 				return err
@@ -196,6 +210,10 @@ func (l *Log) catchUp(ctx context.Context) error {
 		return err
 	}
 	l.filed = l.number
+	for _, d := range all {
+		l.log.Error("entries of the audit log are damaged and missing in its file", "first", d.First, "last", d.Last, "error", d.Err)
+		l.tell(fmt.Sprintf("of the entries %d to %d, those that are damaged in the data folder are missing in the file", d.First, d.Last))
+	}
 	return nil
 }
 

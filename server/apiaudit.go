@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -20,8 +21,15 @@ var auditParams = []string{"account", "repo", "name", "tag", "digest", "action",
 
 // auditPage is the answer of GET /api/audit.
 type auditPage struct {
-	Entries []customhouse.AuditEntry `json:"entries"`        // the latest first
-	Next    string                   `json:"next,omitempty"` // where the list goes on, as the parameter before
+	Entries []customhouse.AuditEntry `json:"entries"`           // the latest first
+	Next    string                   `json:"next,omitempty"`    // where the list goes on, as the parameter before
+	Damaged []damagedEntries         `json:"damaged,omitempty"` // what may have been asked for and cannot be read
+}
+
+// damagedEntries are left out of an answer, for they cannot be read.
+type damagedEntries struct {
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
 }
 
 func auditLog(st *state, w *response, r *http.Request, q apiAdmitted) error {
@@ -34,6 +42,11 @@ func auditLog(st *state, w *response, r *http.Request, q apiAdmitted) error {
 	}
 	page := auditPage{Entries: []customhouse.AuditEntry{}}
 	for e, err := range st.Audit.Find(r.Context(), question) {
+		var damage *audit.Damage
+		if errors.As(err, &damage) {
+			page.Damaged = append(page.Damaged, damagedEntries{damage.First, damage.Last})
+			continue
+		}
 		if err != nil {
 			return err
 		}

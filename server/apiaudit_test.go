@@ -2,10 +2,15 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"path/filepath"
 	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3/driver"
 
 	"customhouse"
 	"customhouse/audit"
@@ -81,6 +86,7 @@ func TestS78_AuditIsComplete(t *testing.T) {
 type auditPage struct {
 	Entries []customhouse.AuditEntry
 	Next    string
+	Damaged []struct{ First, Last int64 }
 }
 
 func TestAPIAudit(t *testing.T) {
@@ -131,5 +137,23 @@ func TestAPIAudit(t *testing.T) {
 	admin.get("/api/audit?account='%20or%201=1--").want(http.StatusOK, "").into(&page)
 	if len(page.Entries) != 0 {
 		t.Errorf("S84: %+v", page)
+	}
+}
+
+// A page of the log that cannot be read is named, and what else was asked for is answered.
+func TestAPIAuditDamaged(t *testing.T) {
+	h := open(t, setup{fails: true})
+	for i := range 1500 {
+		must(t, h.audit.Audit(t.Context(), &customhouse.AuditEntry{Time: time.Now(), Kind: customhouse.AuditAccount, Name: fmt.Sprint("name", i), Account: "alice"}))
+	}
+	must(t, h.audit.Sync())
+	db, err := driver.Open("file:" + filepath.ToSlash(filepath.Join(h.dir, "index.db")))
+	must(t, err)
+	_, err = db.Exec("update audit_page set lines = x'00' where first = 1")
+	must(t, errors.Join(err, db.Close()))
+	var page auditPage
+	h.as("admin").get("/api/audit?n=1000&account=alice").want(http.StatusOK, "").into(&page)
+	if len(page.Damaged) != 1 || page.Damaged[0].First != 1 || page.Damaged[0].Last != 1000 || len(page.Entries) < 400 {
+		t.Errorf("%d entries, damaged %v", len(page.Entries), page.Damaged)
 	}
 }

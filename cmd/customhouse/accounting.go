@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -120,10 +121,12 @@ func (h *house) accountFor(ctx context.Context, kind, detail string) error {
 func (h *house) lastDetail(ctx context.Context, kind string) string {
 	if r := h.parts.audit.Reader(); r != nil {
 		for e, err := range r.Find(ctx, audit.Question{Kind: kind, Down: true}) {
-			if err == nil {
+			switch {
+			case err == nil:
 				return e.Detail
+			case !errors.As(err, new(*audit.Damage)):
+				return ""
 			}
-			break
 		}
 	}
 	return ""

@@ -48,7 +48,7 @@ A client that is refused sees the id of the decision; --decision finds it.`,
 				return err
 			}
 			return withIndex(cmd, &s, mustExist, func(ctx context.Context, db *index.DB) error {
-				return f.show(ctx, audit.NewReader(db), cmd.OutOrStdout())
+				return f.show(ctx, audit.NewReader(db), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			})
 		},
 	}
@@ -96,7 +96,7 @@ func (f *auditFlags) parse(now time.Time) (err error) {
 }
 
 // show prints what is asked for, and with follow what comes until ctx ends.
-func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) error {
+func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out, warnings io.Writer) error {
 	q := f.question
 	end, err := r.Last(ctx) // before they are read: what comes meanwhile is not left out
 	if err != nil {
@@ -105,6 +105,9 @@ func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) e
 	q.Down, q.Before = true, 0
 	var latest []audit.Line
 	for line, err := range r.FindLines(ctx, q) {
+		if warned(warnings, err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -141,9 +144,14 @@ func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) e
 		case <-ticks.C:
 		}
 		for line, err := range r.FindLines(ctx, q) {
+			var damage *audit.Damage
 			switch {
 			case ctx.Err() != nil:
 				return nil
+			case errors.As(err, &damage):
+				warned(warnings, err)
+				q.After = damage.Last
+				continue
 			case err != nil:
 				return err
 			case line.Number == 0:
@@ -155,6 +163,15 @@ func (f *auditFlags) show(ctx context.Context, r *audit.Reader, out io.Writer) e
 			q.After = line.Number
 		}
 	}
+}
+
+// warned tells of what is damaged in the log and is left out, and whether err is that.
+func warned(warnings io.Writer, err error) bool {
+	if !errors.As(err, new(*audit.Damage)) {
+		return false
+	}
+	fmt.Fprintln(warnings, "warning:", printable(err.Error())+"; they are left out")
+	return true
 }
 
 func (f *auditFlags) print(out io.Writer, line *audit.Line) error {
@@ -295,6 +312,9 @@ func auditLastCommand(s *settings) *cobra.Command {
 			}
 			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
 				for line, err := range audit.NewReader(db).FindLines(ctx, q) {
+					if warned(cmd.ErrOrStderr(), err) {
+						continue
+					}
 					if err != nil {
 						return err
 					}

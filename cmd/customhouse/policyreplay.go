@@ -92,6 +92,9 @@ func (r *recording) each(cmd *cobra.Command, folder string, do func(customhouse.
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	for e, err := range audit.NewReader(db).Find(cmd.Context(), audit.Question{Kind: customhouse.AuditDecision, Since: since}) {
+		if warned(cmd.ErrOrStderr(), err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
