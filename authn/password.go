@@ -43,7 +43,7 @@ func ParseHash(s customhouse.Secret) (Hash, error) {
 	text := string(s)
 	if len(text) != 60 || text[:2] != "$2" || !strings.Contains("aby", text[2:3]) || text[3] != '$' || text[6] != '$' ||
 		strings.Trim(text[7:], alphabet) != "" {
-		return Hash{}, errors.New("not a bcrypt hash ($2a$, $2b$ or $2y$ and 60 characters long)")
+		return Hash{}, errors.New("not a bcrypt hash ($2a$, $2b$ or $2y$ and 60 characters long), as `customhouse hash` and `htpasswd -B` make them")
 	}
 	cost, err := strconv.ParseUint(text[4:6], 10, 8)
 	if err != nil || cost < MinCost || cost > MaxCost {

@@ -64,54 +64,62 @@ func Load(path string, o Options) (*config.Config, []Warning, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	format, err := formatOf(path, data)
+	program, err := programOf(path, data)
 	if err != nil {
 		return nil, nil, err
 	}
-	switch format {
-	case dockerAuthFormat:
+	switch program {
+	case DockerAuth:
 		return dockerAuthFrom(path, data, o, true)
-	case distributionFormat:
+	case Distribution:
 		return distributionFrom(path, data, o, true)
+	case Customhouse:
+		return nil, nil, config.Errors{{File: path, Message: "a customhouse.yml already"}}
 	}
-	return nil, nil, config.Errors{{File: path, Message: "no configuration of a program that is known here, which are: " + dockerAuthFormat + ", " + distributionFormat}}
+	return nil, nil, config.Errors{{File: path, Message: "no configuration of a program that is known here, which are: docker_auth, distribution"}}
 }
 
-// OfDistribution tells whether the file at path is a configuration of CNCF distribution.
-func OfDistribution(path string) bool {
-	data, err := config.ReadForeign(path)
-	if err != nil {
-		return false
-	}
-	format, err := formatOf(path, data)
-	return err == nil && format == distributionFormat
-}
+// Program is whose configuration a file is.
+type Program string
 
 // Programs whose files are known.
 const (
-	dockerAuthFormat   = "docker_auth"
-	distributionFormat = "distribution"
+	DockerAuth   Program = "cesanta/docker_auth"
+	Distribution Program = "CNCF distribution"
+	Customhouse  Program = "Customhouse"
 )
 
-// formatOf tells whose configuration data is, "" if nobody's. The error is config.Errors.
-func formatOf(name string, data []byte) (string, error) {
-	var signs struct {
-		Server yaml.Node `yaml:"server"`
-		ACL    yaml.Node `yaml:"acl"`
-		Users  yaml.Node `yaml:"users"`
-
-		Version yaml.Node `yaml:"version"`
-		Storage yaml.Node `yaml:"storage"`
+// ProgramOf tells whose configuration the file at path is, "" if that cannot be seen.
+func ProgramOf(path string) Program {
+	data, err := config.ReadForeign(path)
+	if err != nil {
+		return ""
 	}
-	f, err := config.ParseForeign(name, data, &signs, config.ForeignOptions{Lenient: true})
+	program, err := programOf(path, data)
+	if err != nil {
+		return ""
+	}
+	return program
+}
+
+// programOf tells by the keys that only one of them has whose configuration data is. The error is config.Errors.
+func programOf(name string, data []byte) (Program, error) {
+	var any map[string]yaml.Node
+	f, err := config.ParseForeign(name, data, &any, config.ForeignOptions{Lenient: true})
 	if err != nil {
 		return "", err
 	}
-	if f.Has("server") || f.Has("acl") || f.Has("users") {
-		return dockerAuthFormat, nil
-	}
-	if f.Has("version") || f.Has("storage") {
-		return distributionFormat, nil
+	for _, sign := range []struct {
+		program Program
+		keys    []string
+	}{
+		{DockerAuth, []string{"server", "acl", "users"}},
+		{Distribution, []string{"version"}},
+		{Customhouse, []string{"listen", "data", "public_url", "tls", "rules", "sets", "dialect", "mirrors", "replicate", "limits", "audit"}},
+	} {
+		if slices.ContainsFunc(sign.keys, f.Has) {
+			return sign.program, nil
+		}
 	}
 	return "", nil
 }

@@ -1,7 +1,6 @@
 package compat
 
 import (
-	"os/exec"
 	"strings"
 	"time"
 
@@ -32,8 +31,10 @@ func (t *distributionTranslation) proxy() {
 	if p.Exec != nil {
 		m.Exec.Command = p.Exec.Command
 		t.require("proxy.exec.command", p.Exec.Command != "")
-		if _, err := exec.LookPath(p.Exec.Command); err != nil && p.Exec.Command != "" && t.checkFiles {
-			t.wrong("proxy.exec.command", "cannot be run: no such program, or no permission to execute it")
+		if p.Exec.Command != "" && t.checkFiles {
+			if why := config.Startable(p.Exec.Command); why != "" {
+				t.wrong("proxy.exec.command", why)
+			}
 		}
 		if p.Exec.Lifetime != nil {
 			lifetime := max(t.duration("proxy.exec.lifetime", *p.Exec.Lifetime, 0), 0)

@@ -1,7 +1,6 @@
 package compat
 
 import (
-	"os/exec"
 	"strings"
 
 	"customhouse/config"
@@ -36,8 +35,8 @@ func (t *dockerTranslation) program(section string, from *dockerExt, to *config.
 	if from.Command == "" || !t.checkFiles {
 		return
 	}
-	if _, err := exec.LookPath(to.Command); err != nil {
-		t.wrong(key, "cannot be run: no such program, or no permission to execute it")
+	if why := config.Startable(to.Command); why != "" {
+		t.wrong(key, why)
 	}
 }
 

@@ -103,10 +103,14 @@ func parse(s shelf, name string, data []byte, r reading) (*Config, error) {
 	shadow := c.readShadow(s, d)
 	c.locate(filepath.Dir(name))
 	for key, p := range c.paths() {
+		command := strings.HasSuffix(key, ".command")
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(name), *p)
+			if command && !strings.Contains(*p, "/") { // it stays a path
+				*p = "./" + *p
+			}
 		}
-		if *p != "" && r.files && !folders[key] {
+		if *p != "" && r.files && !folders[key] && !command {
 			d.report(key, readable(*p))
 		}
 	}
@@ -190,10 +194,12 @@ func (c *Config) paths() map[string]*string {
 	for i := range c.Mirrors {
 		m, key := &c.Mirrors[i], fmt.Sprintf("mirrors[%d]", i)
 		paths[key+".password_file"], paths[key+".cas"] = &m.PasswordFile, &m.CAs
+		commandPath(paths, key+".exec", &m.Exec.Command)
 	}
 	for i := range c.Replicate {
 		r, key := &c.Replicate[i], fmt.Sprintf("replicate[%d]", i)
 		paths[key+".password_file"], paths[key+".cas"] = &r.PasswordFile, &r.CAs
+		commandPath(paths, key+".exec", &r.Exec.Command)
 	}
 	return paths
 }
@@ -276,6 +282,8 @@ func syntaxMessage(e *yaml.LoadError, data []byte, none string) string {
 		return "not YAML: a tab; indent with spaces"
 	case strings.HasPrefix(e.Message, "unknown anchor"): // the name that follows may be half a password
 		return "an alias (*) of nothing; quote text that begins with *"
+	case strings.Contains(e.Message, "did not find expected alphabetic or numeric character"): // of an anchor or an alias
+		return "not YAML: text that begins with * or & has to be quoted"
 	case strings.HasSuffix(e.Message, "no documents in stream"):
 		return none
 	case strings.HasSuffix(e.Message, "expected single document, found multiple"):

@@ -65,7 +65,7 @@ type Far struct {
 // Helper is the section exec of a mirror: a docker-credential helper, which is started with the argument get, reads the
 // URL of the registry and answers with {"Username": ..., "Secret": ...}.
 type Helper struct {
-	// The program.
+	// The program: a path, or a name in PATH.
 	Command string `yaml:"command"`
 
 	// How long its answer counts. Left out, it is asked once; 0 asks for each token.

@@ -1,13 +1,10 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/netip"
 	"net/url"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -173,18 +170,22 @@ func (s programs) setDefaults(yes, no time.Duration) {
 	*s.plugin = PluginProgram{Timeout: time.Second, Memory: 64 << 20, Instances: 4, Cache: yes, CacheDenied: no}
 }
 
-// programPaths adds the values in sections of programs that are paths. A command without a slash is looked for in PATH.
+// programPaths adds the values in sections of programs that are paths.
 func (c *Config) programPaths(paths map[string]*string) {
 	for section, s := range c.programs() {
-		for kind, command := range map[string]*string{"exec": &s.exec.Command, "worker": &s.worker.Command} {
-			if strings.Contains(*command, "/") {
-				paths[section+"."+kind+".command"] = command
-			}
-		}
+		commandPath(paths, section+".exec", &s.exec.Command)
+		commandPath(paths, section+".worker", &s.worker.Command)
 		paths[section+".webhook.certificate"] = &s.webhook.Certificate
 		paths[section+".webhook.key"] = &s.webhook.Key
 		paths[section+".webhook.ca"] = &s.webhook.CA
 		paths[section+".plugin.file"] = &s.plugin.File
+	}
+}
+
+// commandPath adds the command of a section if it is a path: one without a slash is looked for in PATH.
+func commandPath(paths map[string]*string, section string, command *string) {
+	if strings.Contains(*command, "/") {
+		paths[section+".command"] = command
 	}
 }
 
@@ -195,9 +196,7 @@ func (c *Config) commands() map[string]string {
 		if command == "" {
 			return
 		}
-		if _, err := exec.LookPath(command); err != nil {
-			why[key+".command"] = "cannot be started: " + cause(err)
-		}
+		why[key+".command"] = Startable(command)
 	}
 	for section, s := range c.programs() {
 		look(section+".exec", s.exec.Command)
@@ -210,19 +209,6 @@ func (c *Config) commands() map[string]string {
 		look(fmt.Sprintf("replicate[%d].exec", i), r.Exec.Command)
 	}
 	return why
-}
-
-// cause returns err without the command, which an Error does not quote.
-func cause(err error) string {
-	var e *exec.Error
-	if errors.As(err, &e) {
-		err = e.Err
-	}
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		err = path.Err
-	}
-	return err.Error()
 }
 
 func (c *Config) checkPrograms(p *problems) {

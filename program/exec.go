@@ -119,7 +119,7 @@ func (e *Exec) Ask(ctx context.Context, q Question) (Answer, error) {
 	case 1:
 		return Answer{Result: Deny}, nil
 	}
-	return Answer{}, fmt.Errorf("bad return code from command: %d", code)
+	return Answer{}, fmt.Errorf("bad return code from command: %d; 0 allows, 1 denies", code)
 }
 
 // unfit returns why a script must not be asked about an account and a password. A line "account password" is what it
@@ -166,7 +166,7 @@ func authnAnswer(code int, stdout []byte) (Answer, error) {
 	case 2:
 		return Answer{Result: NoMatch}, nil
 	default:
-		return Answer{}, fmt.Errorf("bad return code from command: %d", code)
+		return Answer{}, fmt.Errorf("bad return code from command: %d; 0 allows, 1 denies, 2 is no match", code)
 	}
 	var said struct {
 		Labels map[string][]string `json:"labels"`

@@ -117,6 +117,9 @@ func (c *command) start(input []byte) (_ *process, rest []byte, err error) {
 		Env: c.env, Files: []uintptr{uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &p.fds[ended]},
 	})
+	if errors.Is(err, syscall.ENOEXEC) {
+		err = fmt.Errorf("%w; a script begins with #! and the path of its interpreter", err)
+	}
 	if err != nil {
 		return nil, nil, &os.PathError{Op: "start", Path: c.path, Err: err}
 	}

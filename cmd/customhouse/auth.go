@@ -56,6 +56,9 @@ func addLenient(cmd *cobra.Command, lenient *bool) {
 // loadDockerAuth reads the configuration of docker_auth in file. Warnings come with an error too.
 func loadDockerAuth(file string, lenient bool) (*config.Config, []compat.Warning, error) {
 	c, warnings, err := compat.LoadDockerAuth(file, compat.Options{Lenient: lenient})
+	if err = whose(file, compat.DockerAuth, err); errors.As(err, new(foreign)) {
+		warnings = nil
+	}
 	return c, warnings, lenientHint(err, lenient)
 }
 

@@ -74,7 +74,7 @@ func (a *authServe) parse(flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	if flags.NArg() == 0 {
-		return errors.New("want a configuration: `auth serve [flags] CONFIG`")
+		return errors.New("want a configuration: `customhouse auth serve [flags] CONFIG`")
 	}
 	a.file, a.more = flags.Arg(0), flags.Args()[1:]
 	return nil

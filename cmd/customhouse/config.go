@@ -83,17 +83,37 @@ Editors with a YAML language server check and complete keys when the first line 
 	return cmd
 }
 
-var errDistribution = errors.New("a configuration of CNCF distribution")
+// foreign is the error that a file is the configuration of another program than the one that it was taken for.
+type foreign compat.Program
 
-// loadConfig reads the configuration in file. errDistribution: it is one of distribution.
+func (f foreign) Error() string { return "a configuration of " + string(f) }
+
+// whose returns err, which is of reading file as a configuration of want: a foreign with a hint where it is another's.
+func whose(file string, want compat.Program, err error) error {
+	of := compat.ProgramOf(file)
+	if !errors.As(err, new(config.Errors)) || of == want || of == "" {
+		return err
+	}
+	hint := "`customhouse serve -c %s` serves it"
+	switch of {
+	case compat.DockerAuth:
+		hint = "`customhouse auth serve %s` serves it as it is, `customhouse config import %[1]s` translates it"
+	case compat.Distribution:
+		hint = "`customhouse registry serve %s` serves it as it is, `customhouse config import %[1]s` translates it"
+	}
+	return withHint(fmt.Errorf("%s: %w", file, foreign(of)), fmt.Sprintf(hint, file))
+}
+
+// loadConfig reads the configuration in file. The error is foreign where it is another program's.
 func loadConfig(file string) (*config.Config, error) {
 	c, err := config.Load(file)
+	return c, unknownKeys(whose(file, compat.Customhouse, err))
+}
+
+// unknownKeys hints at what can stand in a customhouse.yml.
+func unknownKeys(err error) error {
 	if errors.As(err, new(config.Errors)) {
-		if compat.OfDistribution(file) {
-			return nil, withHint(fmt.Errorf("%s: %w", file, errDistribution),
-				fmt.Sprintf("`customhouse registry serve %s` serves it as it is, `customhouse config import %[1]s` translates it", file))
-		}
-		return nil, withHint(err, "`customhouse config example` prints every key with its meaning")
+		return withHint(err, "`customhouse config example` prints every key with its meaning")
 	}
-	return c, err
+	return err
 }

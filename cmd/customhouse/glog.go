@@ -36,7 +36,7 @@ func (g *glogFlags) addFlags(flags *flag.FlagSet) {
 	flags.BoolVar(&g.toStderr, "logtostderr", false, "log to standard error and to no files")
 	flags.BoolVar(&g.alsoToStderr, "alsologtostderr", false, "log to standard error as well as to files")
 	flags.StringVar(&g.dir, "log_dir", "", "`FOLDER` for log files; without it the log goes to standard error")
-	flags.Var(&g.threshold, "stderrthreshold", "what is at or above this `SEVERITY` (INFO, WARNING, ERROR, FATAL) goes to standard error even where there are files (default ERROR)")
+	flags.Var(&g.threshold, "stderrthreshold", "what is at or above this `SEVERITY` (INFO, WARNING, ERROR, FATAL) goes to standard error even where there are files")
 	flags.IntVar(&g.verbosity, "v", 0, "1 and more log what helps to find a fault; no `LEVEL` logs a secret")
 	flags.Var(&g.modules, "vmodule", "`PATTERN=LEVEL,...`: the level for source files whose name without .go matches")
 	flags.Var(&g.backtrace, "log_backtrace_at", "`FILE:LINE` of the source whose log lines come with a stack trace")

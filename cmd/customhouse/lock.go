@@ -14,7 +14,7 @@ func lockFolder(data string) (*os.File, error) {
 	path := filepath.Join(data, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock the data folder: %w", err)
+		return nil, withHint(fmt.Errorf("lock the data folder: %w", err), "let the account that serves write to it, or name another folder with --data")
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {

@@ -50,26 +50,7 @@ func commandLine(args []string) []string {
 func run(ctx context.Context, args []string) int {
 	syscall.Umask(0o077) // what we write is for nobody else
 	understood := false
-	root := group(&cobra.Command{
-		Use:   "customhouse",
-		Short: "A container registry whose authorization is yours to define",
-		Long: `Customhouse is a container registry with a token service and a policy engine in one program.
-
-Start one on this machine and log in with the command it prints:
-
-  customhouse serve`,
-		Version:       buildVersion(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := cmd.ValidateFlagGroups(); err != nil {
-				return err
-			}
-			understood = true
-			return nil
-		},
-	}, serveCommand(), adoptCommand(), exportCommand(), importCommand(), authCommand(), registryCommand(), configCommand(), policyCommand(), userCommand(), robotCommand(), tokenCommand(), auditCommand(), whoamiCommand(), accessCommand(), keysCommand(), eventsCommand(), mirrorCommand(), hashCommand(), versionCommand())
-	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root := commands(&understood)
 	root.SetArgs(args)
 
 	cmd, err := root.ExecuteContextC(ctx)
@@ -85,6 +66,31 @@ Start one on this machine and log in with the command it prints:
 		return own.code
 	}
 	return exitFailure
+}
+
+// commands returns the whole command line. understood is set when one of them makes sense and is about to be run.
+func commands(understood *bool) *cobra.Command {
+	root := group(&cobra.Command{
+		Use:   "customhouse",
+		Short: "A container registry whose authorization is yours to define",
+		Long: `Customhouse is a container registry with a token service and a policy engine in one program.
+
+Start one on this machine and log in with the command it prints:
+
+  customhouse serve`,
+		Version:       buildVersion(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil {
+				return err
+			}
+			*understood = true
+			return nil
+		},
+	}, serveCommand(), adoptCommand(), exportCommand(), importCommand(), authCommand(), registryCommand(), configCommand(), policyCommand(), userCommand(), robotCommand(), tokenCommand(), auditCommand(), whoamiCommand(), accessCommand(), keysCommand(), eventsCommand(), mirrorCommand(), hashCommand(), versionCommand())
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	return root
 }
 
 // group makes parent a command that only holds others and prints its help when none of them is named.

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
+	"customhouse/compat"
 	"customhouse/config"
 	"customhouse/policy"
 
@@ -93,15 +95,27 @@ func lint(c *config.Config, p *policy.Policy, now time.Time) ([]policy.Finding, 
 	}), nil
 }
 
+// loadRules reads a configuration for its rules alone: ours, or docker_auth's.
+func loadRules(file string) (*config.Config, error) {
+	c, err := config.LoadRules(file)
+	err = whose(file, compat.Customhouse, err)
+	if !errors.Is(err, foreign(compat.DockerAuth)) {
+		return c, unknownKeys(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	c, _, err = compat.ParseDockerAuth(file, data, compat.Options{})
+	return c, err
+}
+
 // loadPolicy reads the rules in file, or those that hold without one.
 func loadPolicy(file string) (*config.Config, *policy.Policy, error) {
 	c := config.Default()
 	if file != "" {
 		var err error
-		if c, err = config.LoadRules(file); err != nil {
-			if errors.As(err, new(config.Errors)) {
-				err = withHint(err, "`customhouse config example` prints every key with its meaning")
-			}
+		if c, err = loadRules(file); err != nil {
 			return nil, nil, err
 		}
 	}

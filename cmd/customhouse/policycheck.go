@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"customhouse/compat"
 	"customhouse/config"
 
 	"github.com/spf13/cobra"
@@ -32,8 +33,8 @@ certificates, need not be there.`,
 			whole := config.Default()
 			if *file != "" {
 				var err error
-				if whole, err = config.LoadRules(*file); err != nil {
-					return withHint(err, "`customhouse config example` prints every key with its meaning")
+				if whole, err = loadRules(*file); err != nil {
+					return err
 				}
 			}
 			var errs []error
@@ -41,13 +42,13 @@ certificates, need not be there.`,
 			for _, name := range args {
 				c, err := config.LoadPart(name, whole)
 				if err != nil {
-					errs = append(errs, err)
+					errs = append(errs, whose(name, compat.Customhouse, err))
 					continue
 				}
 				rules += len(c.Rules)
 			}
 			if err := errors.Join(errs...); err != nil {
-				return withHint(err, "`customhouse config example` prints every key with its meaning")
+				return unknownKeys(err)
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s, %s: ok\n", count(len(args), "file"), count(rules, "rule"))
 			return err

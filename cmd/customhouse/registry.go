@@ -159,5 +159,9 @@ func distributionFile(args []string, getenv func(string) string) (string, error)
 
 // loadDistribution reads the configuration of distribution in file. Warnings come with an error too.
 func loadDistribution(file string, strict bool) (*config.Config, []compat.Warning, error) {
-	return compat.LoadDistribution(file, compat.Options{Lenient: !strict, Env: os.Environ()})
+	c, warnings, err := compat.LoadDistribution(file, compat.Options{Lenient: !strict, Env: os.Environ()})
+	if err = whose(file, compat.Distribution, err); errors.As(err, new(foreign)) {
+		warnings = nil
+	}
+	return c, warnings, err
 }

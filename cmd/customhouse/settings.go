@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"customhouse/compat"
 	"customhouse/config"
 
 	"github.com/spf13/cobra"
@@ -36,8 +37,12 @@ func (s *settings) load() (c *config.Config, named bool, err error) {
 	c = config.Default()
 	if s.file != "" {
 		c, err = loadConfig(s.file)
-		if errors.Is(err, errDistribution) && !s.serves {
+		switch {
+		case s.serves:
+		case errors.Is(err, foreign(compat.Distribution)):
 			c, _, err = loadDistribution(s.file, false)
+		case errors.Is(err, foreign(compat.DockerAuth)):
+			c, _, err = loadDockerAuth(s.file, false)
 		}
 		if err != nil {
 			return nil, false, err
@@ -53,6 +58,9 @@ func (s *settings) load() (c *config.Config, named bool, err error) {
 		c.Storage.Adopt = s.adopt
 	}
 	if err := c.Validate(); err != nil {
+		if s.file == "" {
+			err = withHint(err, "keys such as these stand in a file that -c names; `customhouse config example` prints one")
+		}
 		return nil, false, err
 	}
 	named = c.Data != ""
