@@ -2,6 +2,7 @@ package index_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -137,7 +138,28 @@ func TestS16_TokensEndWithTheirOwner(t *testing.T) {
 	if n := tokens("robert"); n != 1 {
 		t.Errorf("%d tokens after another sign-in, want 1", n)
 	}
+	owner := func() string {
+		t.Helper()
+		r, err := db.Robot(ctx, "ci")
+		must(t, err)
+		return fmt.Sprint(r.Owner, r.Disabled)
+	}
+	must(t, db.AddRobot(ctx, customhouse.Robot{Name: "ci", Owner: customhouse.Owner{Account: "robert", Method: "github"}}, customhouse.MachineCredential{
+		ID: "g", Kind: customhouse.RobotSecret, Owner: customhouse.Owner{Account: "ci"}, Created: now,
+	}))
+	s.Account = "bob"
+	s, err = db.PutSignIn(ctx, s, true) // whose robots go along
+	must(t, err)
+	if got := owner(); got != "{bob github} false" {
+		t.Errorf("the owner of a robot is %s once they have another name, want bob", got)
+	}
+	s.Account = "robert"
+	must(t, db.UpdateSignIn(ctx, s))
+	must(t, db.PutMachineCredential(ctx, token("h", "robert", "github"), 2))
 	must(t, db.DeleteSignIn(ctx, s.ID))
+	if got := owner(); got != "{ } true" {
+		t.Errorf("the owner of a robot is %s once they are gone, want nobody, and it disabled", got)
+	}
 	if n := tokens("robert"); n != 0 {
 		t.Errorf("%d tokens of a sign-in that is gone, want none", n)
 	}

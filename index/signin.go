@@ -81,8 +81,11 @@ func putSignIn(ctx context.Context, t *tx, s *customhouse.SignIn) error {
 		return err
 	}
 	if s.ID != 0 {
-		// What was had under another name is not for whoever has that name next.
+		// What was had under another name is not for whoever has that name next: tokens end, and robots go along.
 		if err := t.exec(ctx, endTokens+" and account <> ?", s.ID, s.Account); err != nil {
+			return err
+		}
+		if err := t.exec(ctx, "update robot set owner = ? where "+ownedBy+" and owner <> ?", s.Account, s.ID, s.Account); err != nil {
 			return err
 		}
 		n, err := t.changed(ctx, `update sign_in set subject = ?, account = ?, labels = ?, tokens = ?, checked = ?, due = ?, ended = ? where id = ?`,
@@ -101,16 +104,22 @@ func putSignIn(ctx context.Context, t *tx, s *customhouse.SignIn) error {
 const endTokens = `delete from machine_credential where kind = 'personal'
 	and (account, method) in (select account, provider from sign_in where id = ?)`
 
+// ownedBy finds the robots of a sign-in.
+const ownedBy = "(owner, owner_method) in (select account, provider from sign_in where id = ?)"
+
 // UpdateSignIn keeps what the provider has said of somebody who has signed in before. customhouse.ErrNotFound.
 func (db *DB) UpdateSignIn(ctx context.Context, s customhouse.SignIn) error {
 	return db.writer.write(ctx, true, func(t *tx) error { return putSignIn(ctx, t, &s) })
 }
 
-// DeleteSignIn forgets who has signed in, their app passwords and their personal access tokens, so that the account is
-// free. customhouse.ErrNotFound.
+// DeleteSignIn forgets who has signed in, their app passwords and their personal access tokens, and disables their robots,
+// so that the account is free. customhouse.ErrNotFound.
 func (db *DB) DeleteSignIn(ctx context.Context, id int64) error {
 	return db.writer.write(ctx, true, func(t *tx) error {
 		if err := t.exec(ctx, endTokens, id); err != nil {
+			return err
+		}
+		if err := t.exec(ctx, "update robot set disabled = 1, owner = '', owner_method = '' where "+ownedBy, id); err != nil {
 			return err
 		}
 		if err := t.exec(ctx, "delete from app_password where sign_in_id = ?", id); err != nil {
