@@ -37,6 +37,7 @@ type Put struct {
 	Fetched  bool                     // whether it comes from an upstream, and goes when nobody asks for it; see DropUnused
 	Names    *Names                   // all that the manifest names, whether it has to be there or not; nil leaves that to NoteNames
 	May      May                      // whether the manifest may be new, and tags be made or moved
+	Listed   bool                     // whether May is asked about what an index lists, too: tags come to stand for it
 }
 
 const manifestColumns = "m.digest, m.media_type, m.size, m.subject, m.artifact_type, m.annotations"

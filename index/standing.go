@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"strings"
 
@@ -28,6 +29,11 @@ type Change struct {
 	Digest       customhouse.Digest
 	MediaType    string
 	ArtifactType string
+
+	Subject customhouse.Digest // that a manifest without a tag refers to; zero for none
+
+	Listed bool // it is about what an index lists, or lists at last, for which the tag of the index comes to stand
+	Absent bool // of what is listed the digest alone is known: it is not in the repository
 }
 
 // May tells whether changes may be made: nil, or why one of them may not. It is asked inside of the transaction that makes
@@ -196,16 +202,11 @@ func tagRemoval(ctx context.Context, a asker, repo customhouse.Repo, tag customh
 	return []Change{{Action: customhouse.Delete, Tag: tag.String(), Digest: m.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType}}, nil
 }
 
-// changes returns those that a put would be. A tag that points to the manifest already is none.
+// changes returns those that a put would be. A tag that points to the manifest already is none. With put.Listed, where an
+// index gets a tag all that it lists does, and a manifest that tagged indexes list already gets their tags when it comes.
 func (put *Put) changes(ctx context.Context, a asker, repo customhouse.Repo) (all []Change, err error) {
 	m := &put.Manifest
 	c := Change{Action: customhouse.Create, Digest: m.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType}
-	if len(put.Tags) == 0 {
-		if !m.Subject.IsZero() {
-			c.Action = customhouse.Refer
-		}
-		return []Change{c}, nil
-	}
 	var there int
 	err = a.row(ctx, "select count(*) from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), m.Digest.String()).scan(&there)
 	if err != nil {
@@ -227,5 +228,79 @@ func (put *Put) changes(ctx context.Context, a asker, repo customhouse.Repo) (al
 		}
 		all = append(all, c)
 	}
+	if len(put.Tags) == 0 {
+		if c.Tag = ""; !m.Subject.IsZero() {
+			c.Action, c.Subject = customhouse.Refer, m.Subject
+		}
+		all = append(all, c)
+	}
+	if !put.Listed {
+		return all, nil
+	}
+	if there == 0 {
+		tags, err := tagsAbove(ctx, a, repo, m.Digest)
+		if err != nil {
+			return nil, err
+		}
+		c.Listed, c.Action, c.Subject = true, customhouse.Create, customhouse.Digest{}
+		for _, c.Tag = range tags {
+			all = append(all, c)
+		}
+	}
+	listed, err := put.listed(ctx, a, repo)
+	if err = enough(len(all)*len(listed), err); err != nil {
+		return nil, err
+	}
+	for _, c := range all {
+		for _, child := range listed {
+			if child.Tag, child.Action = c.Tag, c.Action; c.Tag != "" {
+				all = append(all, child)
+			}
+		}
+	}
 	return all, nil
+}
+
+// listed returns changes without action and tag for all that an index lists, and that is listed there.
+func (put *Put) listed(ctx context.Context, a asker, repo customhouse.Repo) (found []Change, err error) {
+	if len(put.Children) == 0 {
+		return nil, nil
+	}
+	digests := make([]string, len(put.Children))
+	for i, child := range put.Children {
+		digests[i] = child.Digest.String()
+	}
+	list, err := json.Marshal(digests)
+	if err != nil {
+		return nil, err
+	}
+	err = a.rows(ctx, func(r *sql.Rows) error {
+		var digest string
+		var mediaType, artifactType sql.NullString
+		if err := r.Scan(&digest, &mediaType, &artifactType); err != nil {
+			return err
+		}
+		d, err := customhouse.ParseDigest(digest)
+		found = append(found, Change{Digest: d, MediaType: mediaType.String, ArtifactType: artifactType.String, Listed: true, Absent: !mediaType.Valid})
+		return err
+	}, `with recursive down (digest) as (select value from json_each(?2)
+		union select c.child from down join manifest_child c on c.repo_id = (select id from repo where name = ?1) and c.digest = down.digest)
+		select down.digest, m.media_type, m.artifact_type from down
+		left join manifest m on m.repo_id = (select id from repo where name = ?1) and m.digest = down.digest limit ?3`,
+		repo.String(), string(list), maxStanding+1)
+	return found, enough(len(found), err)
+}
+
+// tagsAbove returns the tags of the indexes that list d, be it in the repository or not.
+func tagsAbove(ctx context.Context, a asker, repo customhouse.Repo, d customhouse.Digest) (tags []string, err error) {
+	err = a.rows(ctx, func(r *sql.Rows) error {
+		var tag string
+		err := r.Scan(&tag)
+		tags = append(tags, tag)
+		return err
+	}, `with recursive up (digest) as (select digest from manifest_child where repo_id = (select id from repo where name = ?1) and child = ?2
+		union select c.digest from up join manifest_child c on c.repo_id = (select id from repo where name = ?1) and c.child = up.digest)
+		select distinct t.name from up join tag t on t.repo_id = (select id from repo where name = ?1) and t.digest = up.digest limit ?3`,
+		repo.String(), d.String(), maxStanding+1)
+	return tags, enough(len(tags), err)
 }

@@ -117,6 +117,7 @@ type Push struct {
 	Digest    customhouse.Digest // what it must have; zero for whatever it has by SHA256
 	Tags      []customhouse.Tag  // shall point to it
 	Permit    Permit             // whether it may be new, and tags be made or moved
+	Listed    bool               // whether Permit is asked about what an index lists, too: its tags come to stand for it
 
 	// Known tells whether who pushes may use content of the repository, a manifest or a blob: what they may not is as if it
 	// were not there, and nothing may be absent then. nil: all of it.
@@ -174,6 +175,11 @@ func (p Repository) PushManifest(ctx context.Context, push Push) (Pushed, error)
 	if err := push.checkKnown(ctx, m); err != nil {
 		return Pushed{}, err
 	}
+	if put.Listed = push.Listed; put.Listed {
+		if err := p.settle(ctx); err != nil {
+			return Pushed{}, err
+		}
+	}
 	permits := permits{permit: push.Permit}
 	put.May = permits.note()
 	if err := p.r.index.CheckManifest(ctx, p.name, put); err != nil {
@@ -211,13 +217,17 @@ func (p Repository) changed() {
 	}
 }
 
-// checkKnown makes sure that a manifest draws in nothing that who pushes it may not use.
+// checkKnown makes sure that a manifest draws in nothing that who pushes it may not use, and refers to nothing such.
 func (push *Push) checkKnown(ctx context.Context, m parsed) error {
 	if push.Known == nil {
 		return nil
 	}
 	var missing []customhouse.Digest
-	for i, d := range append(slices.Clone(m.blobs), m.children...) {
+	named := append(slices.Clone(m.blobs), m.children...)
+	if !m.subject.IsZero() {
+		named = append(named, customhouse.Descriptor{Digest: m.subject})
+	}
+	for i, d := range named {
 		known, err := push.Known(ctx, d.Digest, i >= len(m.blobs))
 		if err != nil {
 			return err

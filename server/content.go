@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"customhouse"
 	"customhouse/gate"
@@ -256,8 +257,11 @@ func (q *admitted) referrers(ctx context.Context, after customhouse.Digest, n in
 	if !q.grant.Partly() {
 		return q.repo.Referrers(ctx, q.ref.Digest, q.artifactType, after, n)
 	}
-	const some = 100
 	found = []customhouse.Descriptor{}
+	if hidden, err := q.hides(ctx, q.ref.Digest); hidden || err != nil {
+		return found, false, err
+	}
+	const some = 100
 	bytes := 0
 	for more = true; more; {
 		var batch []customhouse.Descriptor
@@ -286,6 +290,18 @@ func (q *admitted) referrers(ctx context.Context, after customhouse.Digest, n in
 	return found, false, nil
 }
 
+// hides tells whether there is a manifest d that the caller may not pull, so that they do not hear what refers to it.
+func (q *admitted) hides(ctx context.Context, d customhouse.Digest) (bool, error) {
+	if _, err := q.repo.Here(ctx, customhouse.Ref{Digest: d}); err != nil {
+		if isUnknown(err) {
+			err = nil
+		}
+		return false, err
+	}
+	may, err := q.pullsManifest(ctx, q.repo, d, "")
+	return !may && err == nil, err
+}
+
 // mayPush refuses a push whose tags the caller may do nothing about, whatever is there.
 func (q *admitted) mayPush(ctx context.Context, tags []customhouse.Tag) error {
 	if !q.grant.Partly() {
@@ -303,7 +319,7 @@ func (q *admitted) mayPush(ctx context.Context, tags []customhouse.Tag) error {
 
 // push takes a manifest, as far as its changes are allowed.
 func (q *admitted) push(ctx context.Context, push registry.Push) (registry.Pushed, error) {
-	push.Permit = q.permit
+	push.Permit, push.Listed = q.permit, q.grant.ByContent()
 	whole, err := q.pullsAll(ctx)
 	if err != nil {
 		return registry.Pushed{}, err
@@ -350,7 +366,8 @@ func (q *admitted) brought(ctx context.Context, d customhouse.Digest) error {
 }
 
 // permit is the registry.Permit of the caller. A new manifest without a tag is like a blob: what it is for is decided by
-// the tags that it gets, or that the index gets which lists it.
+// the tags that it gets, or that the index gets which lists it. A refusal says nothing of what the caller has not named and
+// may not see.
 func (q *admitted) permit(ctx context.Context, c registry.Change) error {
 	need := on(q.repoName(), c.Action)
 	need.Target = gate.Target{Known: gate.Facts, Tag: c.Tag, Digest: c.Digest.String(), MediaType: c.MediaType, ArtifactType: c.ArtifactType}
@@ -358,7 +375,13 @@ func (q *admitted) permit(ctx context.Context, c registry.Change) error {
 		need.Target.Known &^= gate.FactTag
 		need.Partly = true
 	}
-	if c.Action == customhouse.Delete && !q.named(c) {
+	if !c.Subject.IsZero() {
+		return q.permitReferrer(ctx, c, need)
+	}
+	if c.Absent {
+		need.Target.Known, need.Partly = gate.FactTag|gate.FactDigest, true
+	}
+	if !q.named(c) {
 		if may, err := q.grant.Allows(ctx, need); may || err != nil {
 			return err
 		}
@@ -371,12 +394,46 @@ func (q *admitted) permit(ctx context.Context, c registry.Change) error {
 	return q.grant.Demand(ctx, need)
 }
 
-// named tells whether a removal is of the very thing that the request names, and not of another that it is a part of.
-func (q *admitted) named(c registry.Change) bool {
-	if !q.ref.Tag.IsZero() {
-		return c.Tag == q.ref.Tag.String()
+// permitReferrer refuses a manifest that refers to another, without a tag of its own: it has to be allowed for one of the
+// tags that stand for what it refers to. Where none does, or it is not there, no tag is known.
+func (q *admitted) permitReferrer(ctx context.Context, c registry.Change, need gate.Need) error {
+	if may, err := q.grant.Allows(ctx, whole(need)); may || err != nil {
+		return err
 	}
-	return c.Tag == "" && c.Digest == q.ref.Digest
+	s, err := q.repo.Standing(ctx, c.Subject)
+	if err != nil && !isUnknown(err) {
+		return err
+	}
+	for _, tag := range s.Tags {
+		need.Partly, need.Target.Tag, need.Target.Known = false, tag, gate.Facts
+		if may, err := q.grant.Allows(ctx, need); may || err != nil {
+			return err
+		}
+	}
+	if len(s.Tags) > 0 {
+		sees, err := q.reads(ctx, func(reader *admitted) (bool, error) {
+			return reader.pullsManifest(ctx, q.repo, c.Subject, need.Target.Tag)
+		})
+		if err != nil {
+			return err
+		}
+		need.Veiled = !sees
+	}
+	return q.grant.Demand(ctx, need)
+}
+
+// whole is need where a part of it will not do.
+func whole(need gate.Need) gate.Need {
+	need.Partly = false
+	return need
+}
+
+// named tells whether a change is of the very thing that the request names, and not of another that it is a part of.
+func (q *admitted) named(c registry.Change) bool {
+	if c.Action == customhouse.Delete && q.ref.Tag.IsZero() {
+		return c.Tag == "" && c.Digest == q.ref.Digest
+	}
+	return !c.Listed || slices.ContainsFunc(q.pushed(), func(tag customhouse.Tag) bool { return tag.String() == c.Tag })
 }
 
 // removes returns what tells which removals are permitted, nil where all are.

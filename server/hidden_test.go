@@ -78,3 +78,79 @@ func TestS3_HiddenRepositoryLooksLikeMissing(t *testing.T) {
 		}
 	}
 }
+
+// TestS14_ReferrersOfWhatIsHidden: nobody hears what refers to a manifest that they may not see, or attaches to it; to know
+// its digest helps nothing.
+func TestS14_ReferrersOfWhatIsHidden(t *testing.T) {
+	h := open(t, setup{rules: hides()})
+	project := h.as("project")
+	hidden := project.pushIndex("a/app", "secret-x", "hidden")
+	child := hidden.children[0].manifest
+	project.refer("a/app", child, "", nil).want(http.StatusCreated, "")
+	project.refer("a/app", []byte(hidden.index), "", nil).want(http.StatusCreated, "")
+	seen := project.pushImage("a/app", "v1", "seen")
+	project.refer("a/app", seen.manifest, "", nil).want(http.StatusCreated, "")
+	none := image([]byte("{}"), []byte("{}"), object{"annotations": object{"none": "such"}})
+	for name, carol := range h.carols() {
+		t.Run(name, func(t *testing.T) {
+			carol := carol.in(t)
+			if got := referrers(carol.get("/v2/a/app/referrers/" + seen.manifestDg)); len(got) != 1 {
+				t.Errorf("%d referrers of what may be pulled", len(got))
+			}
+			carol.refer("a/app", seen.manifest, "", nil).want(http.StatusCreated, "")
+			for _, m := range [][]byte{child, []byte(hidden.index)} {
+				for _, query := range []string{"", "?artifactType=application/vnd.oci.image.config.v1%2Bjson", "?n=0", "?n=1"} {
+					there := carol.get("/v2/a/app/referrers/"+digestOf(m)+query).want(http.StatusOK, "")
+					missing := carol.get("/v2/a/app/referrers/" + digestOf(none) + query)
+					if diff := cmp.Diff(outward(missing, digestOf(none)), outward(there, digestOf(m))); diff != "" {
+						t.Errorf("%s tells that there is something hidden (-missing +there):\n%s", there.what, diff)
+					}
+				}
+				for _, ref := range []string{"", "v2"} {
+					there := carol.refer("a/app", m, ref, nil).want(http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
+					missing := carol.refer("a/app", none, ref, nil)
+					if diff := cmp.Diff(outward(missing, digestOf(none)), outward(there, digestOf(m))); diff != "" {
+						t.Errorf("%s tells that there is something hidden (-missing +there):\n%s", there.what, diff)
+					}
+				}
+			}
+			own := carol.pushImage("a/app", "v3", "own")
+			carol.do("DELETE", "/v2/a/app/manifests/v3", nil).want(http.StatusAccepted, "")
+			carol.refer("a/app", own.manifest, "", nil).want(http.StatusCreated, "")
+		})
+	}
+}
+
+// TestS9_RulesOnTagsBindReferrers: who may attach to some tags attaches to what these stand for, and to nothing else.
+func TestS9_RulesOnTagsBindReferrers(t *testing.T) {
+	signs := allow("carol", "a/app", customhouse.Pull)
+	for name, rules := range map[string][]policy.Rule{
+		"allowed": before(tagged("carol", "v*", customhouse.Pull, customhouse.Refer), signs),
+		"denied": before(
+			policy.Rule{Match: policy.Match{Account: policy.Values{"carol"}, Tag: policy.Values{"dev"}}, Effect: policy.Deny, Actions: []customhouse.Action{customhouse.Refer}},
+			allow("carol", "a/app", customhouse.Pull, customhouse.Refer)),
+	} {
+		h := open(t, setup{rules: rules})
+		project := h.as("project")
+		released, developed := project.pushIndex("a/app", "v1", "released"), project.pushIndex("a/app", "dev", "developed")
+		both := project.pushImage("a/app", "v2", "both")
+		project.putManifest("a/app", "dev2", both.manifest).want(http.StatusCreated, "")
+		for kind, carol := range h.carols() {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				carol := carol.in(t)
+				change := object{"annotations": object{"by": kind}}
+				attach := func(to []byte) answer {
+					change["subject"] = descriptor(ociImage, to)
+					m := image([]byte("{}"), []byte("{}"), change)
+					return carol.putManifest("a/app", digestOf(m), m)
+				}
+				project.pushBlob("a/app", []byte("{}"))
+				attach([]byte(released.index)).want(http.StatusCreated, "")
+				attach(released.children[1].manifest).want(http.StatusCreated, "")
+				attach(both.manifest).want(http.StatusCreated, "")
+				attach([]byte(developed.index)).want(http.StatusForbidden, "DENIED")
+				attach(developed.children[1].manifest).want(http.StatusForbidden, "DENIED")
+			})
+		}
+	}
+}

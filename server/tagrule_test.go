@@ -12,6 +12,7 @@ import (
 
 	"customhouse"
 	"customhouse/policy"
+	"customhouse/registry"
 )
 
 // tagged is a rule about the tags of a/app that match a pattern.
@@ -466,4 +467,66 @@ func (h *house) swap(rules []policy.Rule) {
 	st := h.state
 	st.Gate = h.gate(setup{rules: rules}, nil)
 	h.server.Swap(st)
+}
+
+// TestS91_IndexThatBringsATagToWhatMayNotHaveIt: what may not have a tag does not get it from an index either.
+func TestS91_IndexThatBringsATagToWhatMayNotHaveIt(t *testing.T) {
+	const helm = "application/vnd.cncf.helm.config.v1+json"
+	layer, config := []byte("layer of a chart"), []byte(`{"name":"chart"}`)
+	chart := encode(object{"schemaVersion": 2, "mediaType": ociImage,
+		"config": descriptor(helm, config), "layers": []any{descriptor(ociLayer, layer)}})
+	lists := func(what ...[]byte) []byte {
+		entries := []any{}
+		for _, m := range what {
+			mediaType := ociImage
+			if strings.Contains(string(m), ociIndex) {
+				mediaType = ociIndex
+			}
+			entries = append(entries, descriptor(mediaType, m))
+		}
+		return encode(object{"schemaVersion": 2, "mediaType": ociIndex, "manifests": entries})
+	}
+	release := policy.Values{"v*"}
+	for name, match := range map[string]policy.Match{
+		"artifact type": {Tag: release, ArtifactType: policy.Values{helm}},
+		"digest":        {Tag: release, Digest: policy.Values{digestOf(chart)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open(t, setup{rules: before(denied(match, customhouse.Push))})
+			project := h.as("project")
+			s := project.pushImage("a/app", "v0", "image")
+			project.pushBlob("a/app", config)
+			project.pushBlob("a/app", layer)
+			project.putManifest("a/app", "dev", chart).want(http.StatusCreated, "")
+			direct, nested := lists(s.manifest, chart), lists(lists(chart))
+			project.putManifest("a/app", digestOf(lists(chart)), lists(chart)).want(http.StatusCreated, "")
+			for _, m := range [][]byte{chart, direct, nested} {
+				for _, ref := range []string{"v1", digestOf(m) + "?tag=dev2&tag=v1", "v0"} {
+					project.putManifest("a/app", ref, m).want(http.StatusForbidden, "DENIED")
+				}
+				project.putManifest("a/app", digestOf(m), m).want(http.StatusCreated, "")
+				project.putManifest("a/app", "v1", m).want(http.StatusForbidden, "DENIED") // nor once it is there
+				project.putManifest("a/app", "dev", m).want(http.StatusCreated, "")
+			}
+			project.head("/v2/a/app/manifests/v1").want(http.StatusNotFound, "")
+			project.putManifest("a/app", "v1", lists(s.manifest)).want(http.StatusCreated, "")
+		})
+		t.Run(name+", what comes later", func(t *testing.T) {
+			h := open(t, setup{rules: before(denied(match, customhouse.Push)), registry: registry.Options{Sparse: registry.SparseIndexes}})
+			project := h.as("project")
+			project.pushBlob("a/app", config)
+			project.pushBlob("a/app", layer)
+			a := project.putManifest("a/app", "v1", lists(chart))
+			if match.Digest != nil { // which is known before it comes
+				a.want(http.StatusForbidden, "DENIED")
+				return
+			}
+			a.want(http.StatusCreated, "")
+			for _, ref := range []string{digestOf(chart), "dev", digestOf(chart) + "?tag=dev"} {
+				project.putManifest("a/app", ref, chart).want(http.StatusForbidden, "DENIED")
+			}
+			project.do("DELETE", "/v2/a/app/manifests/v1", nil).want(http.StatusAccepted, "")
+			project.putManifest("a/app", "dev", chart).want(http.StatusCreated, "")
+		})
+	}
 }
