@@ -71,9 +71,10 @@ func keepFiles() error {
 // process is a program that runs, in a process group of its own. It has no file of ours open besides its three streams.
 // When we die before it does, the kernel ends it.
 type process struct {
-	pid  int
-	fds  [4]int      // our ends of its streams, and what can be read when it has ended (pidfd_open(2)); -1 is closed
-	open [4]*os.File // the same after files
+	pid   int
+	ended *os.File    // can be read when it has ended (pidfd_open(2))
+	fds   [3]int      // our ends of its streams; -1 is closed
+	open  [3]*os.File // the same after files
 
 	mu     sync.Mutex
 	reaped bool // pid may be somebody else's
@@ -84,12 +85,11 @@ const (
 	stdin = iota
 	stdout
 	stderr
-	ended
 )
 
 // start starts c. As much of input as a pipe takes is there when the program begins; the rest is returned.
 func (c *command) start(input []byte) (_ *process, rest []byte, err error) {
-	p := &process{fds: [4]int{-1, -1, -1, -1}}
+	p := &process{fds: [3]int{-1, -1, -1}}
 	theirs := [3]int{-1, -1, -1}
 	defer func() {
 		closeAll(theirs[:])
@@ -113,9 +113,10 @@ func (c *command) start(input []byte) (_ *process, rest []byte, err error) {
 	if rest, err = fill(p.fds[stdin], input); err != nil {
 		return nil, nil, err
 	}
+	ended := -1
 	p.pid, err = syscall.ForkExec(c.path, c.argv, &syscall.ProcAttr{
 		Env: c.env, Files: []uintptr{uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
-		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &p.fds[ended]},
+		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &ended},
 	})
 	if errors.Is(err, syscall.ENOEXEC) {
 		err = fmt.Errorf("%w; a script begins with #! and the path of its interpreter", err)
@@ -123,10 +124,11 @@ func (c *command) start(input []byte) (_ *process, rest []byte, err error) {
 	if err != nil {
 		return nil, nil, &os.PathError{Op: "start", Path: c.path, Err: err}
 	}
-	if p.fds[ended] < 0 {
+	if ended < 0 {
 		err = errors.New("start a program: this needs Linux 5.4 or later")
 	} else {
-		err = unix.SetNonblock(p.fds[ended], true)
+		err = unix.SetNonblock(ended, true)
+		p.ended = os.NewFile(uintptr(ended), "program")
 	}
 	if err != nil {
 		p.kill()
@@ -151,12 +153,6 @@ func fill(fd int, b []byte) (rest []byte, err error) {
 	return b, nil
 }
 
-// endsWithin tells whether the process ends in that time.
-func (p *process) endsWithin(d time.Duration) bool {
-	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(p.fds[ended]), Events: unix.POLLIN}}, int(d.Milliseconds()))
-	return n > 0 // anything else is found out by waiting
-}
-
 // files makes the streams files that goroutines can wait for.
 func (p *process) files() {
 	for i, fd := range p.fds {
@@ -176,21 +172,32 @@ func (p *process) kill() {
 	}
 }
 
-// leftoverTime is how long the streams are read after the process group has ended. Only what has left the group can hold
-// them open for longer.
-const leftoverTime = time.Second
-
-// wait waits for the end of the process, without a thread; files has been called. It returns what finish does.
-func (p *process) wait() (syscall.WaitStatus, error) {
-	conn, err := p.open[ended].SyscallConn()
-	if err != nil {
-		return 0, err
+// endsWithin waits that long for the end of the process, without a thread, and tells whether it has come.
+func (p *process) endsWithin(d time.Duration) bool {
+	_ = p.ended.SetReadDeadline(time.Now().Add(d))
+	if p.awaitEnd() == nil {
+		return true
 	}
-	err = conn.Read(func(fd uintptr) bool {
-		return !errors.Is(unix.Waitid(unix.P_PIDFD, int(fd), nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EAGAIN)
-	})
+	_ = p.ended.SetReadDeadline(time.Time{})
+	return false
+}
+
+// wait waits for the end of the process, without a thread. It returns what finish does.
+func (p *process) wait() (syscall.WaitStatus, error) {
+	err := p.awaitEnd()
 	status, finishErr := p.finish()
 	return status, errors.Join(err, finishErr)
+}
+
+// awaitEnd waits for the end of the process, which is still to be reaped then.
+func (p *process) awaitEnd() error {
+	conn, err := p.ended.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return conn.Read(func(fd uintptr) bool {
+		return !errors.Is(unix.Waitid(unix.P_PIDFD, int(fd), nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EAGAIN)
+	})
 }
 
 // finish ends what a process that has ended has left behind in its group, and returns how it has ended.
@@ -199,10 +206,14 @@ func (p *process) finish() (syscall.WaitStatus, error) {
 	return p.reap()
 }
 
+// leftoverTime is how long the streams are read after the process group has ended. Only what has left the group can hold
+// them open for longer.
+const leftoverTime = time.Second
+
 // lastWords bounds how long the streams are read from now on.
 func (p *process) lastWords() {
 	soon := time.Now().Add(leftoverTime)
-	for _, f := range p.open[:ended] {
+	for _, f := range p.open {
 		_ = f.SetDeadline(soon) // a closed one needs none
 	}
 }
@@ -244,19 +255,20 @@ func (p *process) isReaped() bool {
 }
 
 // isOpen tells whether the streams are files.
-func (p *process) isOpen() bool { return p.open[ended] != nil }
+func (p *process) isOpen() bool { return p.open[stdout] != nil }
 
 // closeInput tells the program that there is nothing more to read.
 func (p *process) closeInput() {
 	closeAll(p.fds[:1])
-	p.open[stdin].Close() // a nil file does nothing
+	p.open[stdin].Close()
 }
 
 func (p *process) close() {
 	closeAll(p.fds[:])
 	for _, f := range p.open {
-		f.Close()
+		f.Close() // a nil file does nothing
 	}
+	p.ended.Close()
 }
 
 // closeAll closes descriptors and makes them -1.
