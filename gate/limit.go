@@ -101,7 +101,7 @@ type window struct {
 const (
 	perWindow  = time.Minute
 	maxWindows = 100_000 // about 10 MiB
-	maxWaiting = 256     // for logins under way, of one client
+	maxWaiting = 4096    // for logins under way, of one client: all nodes of a cluster behind one address
 )
 
 // begin counts a login as under way.
