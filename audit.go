@@ -32,6 +32,9 @@ func AuditKinds() []string {
 	return []string{AuditDecision, AuditLogin, AuditToken, AuditAccount, AuditPolicy, AuditKey, AuditDifference, AuditLog}
 }
 
+// AuditMore is the only label of an entry whose labels were more than is kept, and the only claim in the same way.
+const AuditMore = "..."
+
 // AuditEntry is something that is kept to be accounted for. Its JSON form is a line of the audit log.
 type AuditEntry struct {
 	Number   int64     `json:"number"` // from 1, without gaps

@@ -118,13 +118,13 @@ func appendFacts(b []byte, e *customhouse.AuditEntry) []byte {
 			b, open = append(b, ']'), ','
 		}
 		if b = append(b, '}'); len(b)-start > maxFacts {
-			b = append(b[:start], `,"labels":{"...":["more than is kept"]}`...)
+			b = append(b[:start], `,"labels":{"`+customhouse.AuditMore+`":["more than is kept"]}`...)
 		}
 	}
 	if len(e.Claims) > 0 {
 		claims, err := json.Marshal(e.Claims)
 		if err != nil || len(claims) > maxFacts {
-			claims = []byte(`{"...":"more than is kept"}`)
+			claims = []byte(`{"` + customhouse.AuditMore + `":"more than is kept"}`)
 		}
 		b = appendPrintable(append(b, `,"claims":`...), claims)
 	}

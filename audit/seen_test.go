@@ -1,7 +1,9 @@
 package audit_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,4 +64,48 @@ func TestSeen(t *testing.T) {
 		t.Errorf("after what was kept of the others was forgotten: %q", got)
 	}
 	must(t, l.Close())
+}
+
+// What is remembered of who was seen is bounded, whatever a provider says of its accounts, and what is more than that is told.
+func TestS77_SeenIsBounded(t *testing.T) {
+	db := openIndex(t, t.TempDir())
+	l := openLog(t, audit.Options{Index: db}, all)
+	much := strings.Repeat("x", 1<<20)
+	var many []string
+	for i := range 10_000 {
+		many = append(many, fmt.Sprint("group", i))
+	}
+	for i, c := range []struct {
+		labels map[string][]string
+		claims map[string]any
+	}{
+		{map[string][]string{"group": many}, nil},
+		{map[string][]string{"group": {much}, much: nil}, map[string]any{"ref": much}},
+		{map[string][]string{"group": {"dev"}}, map[string]any{"ref": "main"}},
+	} {
+		e := pulled(i, fmt.Sprint("account", i), "team/app", true)
+		e.Labels, e.Claims = c.labels, c.claims
+		must(t, l.Audit(t.Context(), e))
+	}
+	must(t, l.Close())
+	people, err := l.Reader().Seen(t.Context(), "", 10)
+	must(t, err)
+	for i, p := range people {
+		labels, err := json.Marshal(p.Identity.Labels)
+		must(t, err)
+		claims, err := json.Marshal(p.Identity.Claims)
+		must(t, err)
+		_, more := p.Identity.Labels[customhouse.AuditMore]
+		_, moreClaims := p.Identity.Claims[customhouse.AuditMore]
+		if len(labels)+len(claims) > 16<<10 || more != (i == 0) || moreClaims != (i == 1) {
+			t.Errorf("%s has %d bytes of labels and %d of claims", p.Identity.Account, len(labels), len(claims))
+		}
+	}
+	if len(people) != 3 || people[2].Identity.Labels["group"][0] != "dev" || people[2].Identity.Claims["ref"] != "main" {
+		t.Errorf("seen are %d", len(people))
+	}
+	must(t, db.ForgetSeen(t.Context(), 2))
+	if people, err = l.Reader().Seen(t.Context(), "", 10); err != nil || len(people) != 2 || people[0].Identity.Account != "account1" {
+		t.Errorf("the latest two are %d, %v", len(people), err)
+	}
 }

@@ -233,6 +233,9 @@ func (l *Log) forget() {
 	if s.Entries > 0 {
 		number = max(0, l.number-s.Entries)
 	}
+	if err := l.index.ForgetSeen(context.Background(), maxSeen); err != nil {
+		l.log.Warn("who was seen long ago stays in the audit log", "error", err)
+	}
 	const step = 64 // pages
 	for {
 		n, err := l.index.ForgetAudit(context.Background(), before, number, step)

@@ -79,11 +79,21 @@ func (g *Gate) ExplainFor(ctx context.Context, who Asker, q Question, all bool) 
 
 // AnswerFor is the answer of ExplainFor alone: allow, Deny or maybe. Who is no more may do nothing.
 func (g *Gate) AnswerFor(ctx context.Context, who Asker, q Question) (string, error) {
-	_, d, err := g.suppose(ctx, who, q)
+	c, d, err := g.suppose(ctx, who, q)
 	if errors.Is(err, authn.ErrUnknownUser) {
 		return Deny, nil
 	}
+	if err == nil && who.Seen != nil && partial(c.identity) {
+		return policy.Maybe, nil
+	}
 	return d.Answer(), err
+}
+
+// partial tells whether id, which was seen, had more labels or claims than are known.
+func partial(id customhouse.Identity) bool {
+	_, labels := id.Labels[customhouse.AuditMore]
+	_, claims := id.Claims[customhouse.AuditMore]
+	return labels || claims
 }
 
 // suppose decides q for somebody. The error is a *Refusal.

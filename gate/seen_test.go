@@ -36,6 +36,12 @@ func TestAnswerForWhoWasSeen(t *testing.T) {
 		{"of certificates that are not asked for", gate.Asker{Account: "pat", Seen: []customhouse.Identity{as("pat", gate.MethodCertificate, "admin")}}, "pat/app", "deny"},
 		{"of workloads that there are not", gate.Asker{Account: "pat", Seen: []customhouse.Identity{as("pat", gate.MethodWorkload, "admin")}}, "pat/app", "deny"},
 		{"who can be asked today", gate.Asker{Account: "alice", Seen: []customhouse.Identity{as("alice", "program", "admin")}}, "other/app", "deny"},
+		{"with more labels than are kept", gate.Asker{Account: "pat", Seen: []customhouse.Identity{{
+			Account: "pat", Method: "program", Labels: map[string][]string{customhouse.AuditMore: {"more"}},
+		}}}, "team/app", "maybe"},
+		{"with more claims than are kept", gate.Asker{Account: "pat", Seen: []customhouse.Identity{{
+			Account: "pat", Method: "program", Claims: map[string]any{customhouse.AuditMore: "more"},
+		}}}, "team/app", "maybe"},
 		{"never seen", gate.Asker{Account: "pat"}, "pat/app", "allow"},
 	} {
 		got, err := h.AnswerFor(t.Context(), c.who, gate.Question{Type: customhouse.TypeRepository, Name: c.repo, Action: customhouse.Pull})

@@ -206,6 +206,20 @@ func (db *DB) ForgetAudit(ctx context.Context, before time.Time, number int64, n
 	return forgotten, err
 }
 
+// ForgetSeen forgets who was seen before the last n.
+func (db *DB) ForgetSeen(ctx context.Context, n int) error {
+	var last int64
+	switch err := db.row(ctx, "select number from audit_seen order by number desc limit 1 offset ?", n).scan(&last); {
+	case err == customhouse.ErrNotFound:
+		return nil
+	case err != nil:
+		return err
+	}
+	return db.writer.write(ctx, false, func(t *tx) error {
+		return t.exec(ctx, "delete from audit_seen where number <= ?", last)
+	})
+}
+
 // AuditNote is an entry that has no number yet.
 type AuditNote struct {
 	ID    int64

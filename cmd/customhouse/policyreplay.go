@@ -217,11 +217,13 @@ func (r *replay) others(e *customhouse.AuditEntry) bool {
 func (r *replay) note(q policy.Query, was, is policy.Decision, example string) {
 	r.Decisions++
 	a, b := was.Answer(), is.Answer()
+	_, labels := q.Identity.Labels[customhouse.AuditMore]
+	_, claims := q.Identity.Claims[customhouse.AuditMore]
 	switch {
 	case a == b:
 		r.Same++
 		return
-	case a == policy.Maybe || b == policy.Maybe:
+	case a == policy.Maybe || b == policy.Maybe || labels || claims:
 		r.Unclear++
 		return
 	}
