@@ -191,7 +191,12 @@ func (d *directory) login(ctx context.Context, cred customhouse.Credential) (cus
 				return err
 			}
 			c.spent = true // the next search is not this user's
-			id, err = d.find(within, c, d.filters.login, cred.Account, nil)
+			id, err = d.find(within, c, d.filters.login, cred.Account, func(found string) error {
+				if sameDN(found, dn) {
+					return nil
+				}
+				return d.bind(within, c, found, password) // else somebody could be called as another's entry says
+			})
 			return err
 		})
 	} else {
@@ -237,6 +242,13 @@ func (d *lookedUpDirectory) Authenticate(ctx context.Context, cred customhouse.C
 		d.memory.keep(id.Account, id, nil)
 	}
 	return id, err
+}
+
+// sameDN tells whether two texts name one entry. A name that is no DN, such as Active Directory takes, names none.
+func sameDN(a, b string) bool {
+	x, err := ldap.ParseDN(a)
+	y, err2 := ldap.ParseDN(b)
+	return err == nil && err2 == nil && x.EqualFold(y)
 }
 
 // pause takes about as long as checking a password would have, so that one cannot hear which accounts there are.

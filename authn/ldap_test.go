@@ -218,6 +218,23 @@ func TestLDAPBindAsUser(t *testing.T) {
 	}
 }
 
+// TestS40_LDAPBindAsUser: whose password it is and whose entry is found are one and the same.
+func TestS40_LDAPBindAsUser(t *testing.T) {
+	s := backend.NewSlapd(t)
+	s.AddPerson("alice", "secret", "mail", "alice@example.com", "mail", "alice")
+	s.AddPerson("alice@example.com", "other") // who has chosen that name
+	o := of(t, s)
+	o.BindAsUser, o.BindDN, o.PasswordFile = true, "UID=${account}, ou=people,"+backend.Suffix, ""
+	o.Filter, o.Account, o.Groups = "(mail=${account})", "uid", authn.LDAPGroups{}
+	a := newLDAP(t, o)
+	if id, err := a.Authenticate(t.Context(), basic("alice@example.com", "other")); !errors.Is(err, authn.ErrWrongPassword) {
+		t.Errorf("Authenticate with another's password = %+v, %v, want ErrWrongPassword", id, err)
+	}
+	if id, err := a.Authenticate(t.Context(), basic("alice", "secret")); err != nil || id.Account != "alice" {
+		t.Errorf("Authenticate = %+v, %v, want alice", id, err)
+	}
+}
+
 // TestR48_LDAPOutage: the next server takes over; while all are away what they said last holds for the time of grace,
 // and as soon as one is back it is asked.
 func TestR48_LDAPOutage(t *testing.T) {
