@@ -217,8 +217,23 @@ func (p parts) chain(c *config.Config) (*authn.Chain, error) {
 		}
 	}
 	chain, err := authn.NewChain(p.passwords, members...)
+	if err != nil {
+		return nil, err
+	}
 	p.chained.chain = chain
-	return chain, err
+	if len(p.chained.browsers) > 0 && !c.Auth.AppPasswords.MergeIdentities {
+		p.warnOfNames(chain)
+	}
+	return chain, nil
+}
+
+// warnOfNames tells of sources whose accounts cannot be kept from those who sign in with a browser (A16).
+func (p parts) warnOfNames(chain *authn.Chain) {
+	for _, name := range chain.Names() {
+		if !chain.CanLookUp(name) {
+			p.log.Warn("nobody can tell which accounts this source has: whoever signs in with a browser under the name of one is taken for it, unless rules ask for the method", "source", name)
+		}
+	}
 }
 
 // authenticators build the members of the chain. One returns nil where its source is not configured.
