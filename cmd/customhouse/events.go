@@ -34,7 +34,8 @@ A server that runs on the folder takes a replay up within a second.`,
 }
 
 func eventsStatusCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:   "status",
 		Short: "List the endpoints: how many events wait for each, and how many were laid aside",
 		Args:  takes(0),
@@ -44,6 +45,11 @@ func eventsStatusCommand(s *settings) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), listed(all, func(e index.Endpoint) listedEndpoint {
+						return listedEndpoint{e.Name, e.Wait, e.Dead}
+					}))
+				}
 				return table(cmd.OutOrStdout(), "ENDPOINT\tWAITING\tDEAD", func(w io.Writer) {
 					for _, e := range all {
 						fmt.Fprintf(w, "%s\t%d\t%d\n", e.Name, e.Wait, e.Dead)
@@ -51,11 +57,12 @@ func eventsStatusCommand(s *settings) *cobra.Command {
 				})
 			})
 		},
-	}
+	}, &asJSON, "endpoint, waiting and dead")
 }
 
 func eventsDeadCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:               "dead [ENDPOINT]",
 		Short:             "List the events that were laid aside, and why",
 		Args:              takesUpTo(1),
@@ -69,6 +76,11 @@ func eventsDeadCommand(s *settings) *cobra.Command {
 				all, err := db.DeadEvents(ctx, endpoint)
 				if err != nil {
 					return err
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), listed(all, func(e index.DeadEvent) listedDeadEvent {
+						return listedDeadEvent{e.Endpoint, e.Number, utc(e.Time), e.Action, e.Repo, e.Tag, e.Digest, e.Reason, e.Again}
+					}))
 				}
 				return table(cmd.OutOrStdout(), "ENDPOINT\tNUMBER\tTIME\tACTION\tREPOSITORY\tREFERENCE\tREASON", func(w io.Writer) {
 					for _, e := range all {
@@ -84,7 +96,7 @@ func eventsDeadCommand(s *settings) *cobra.Command {
 				})
 			})
 		},
-	}
+	}, &asJSON, "endpoint, number, time, action, repo, tag, digest, reason and again, which is true for one that is to be told again")
 }
 
 func eventsReplayCommand(s *settings) *cobra.Command {

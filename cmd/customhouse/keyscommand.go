@@ -34,7 +34,8 @@ of your own: name former ones in token.verify_keys.`,
 }
 
 func keysListCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:   "list",
 		Short: "List the keys and what they do",
 		Args:  takes(0),
@@ -44,6 +45,11 @@ func keysListCommand(s *settings) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), listed(keys, func(k token.FolderKey) listedKey {
+						return listedKey{k.ID(), k.Algorithm(), k.State, utc(k.From), utc(k.Until)}
+					}))
+				}
 				return table(cmd.OutOrStdout(), "KEY\tALGORITHM\tSTATE\tSIGNS FROM\tGOOD UNTIL", func(w io.Writer) {
 					for _, k := range keys {
 						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", k.ID(), k.Algorithm(), k.State, instant(k.From), instant(k.Until))
@@ -51,7 +57,7 @@ func keysListCommand(s *settings) *cobra.Command {
 				})
 			})
 		},
-	}
+	}, &asJSON, "id, algorithm, state (published, signs, verifies or over), from and until")
 }
 
 // instant writes a time, "-" for none.

@@ -28,7 +28,8 @@ look at what it has noted in the data folder, and ask it for a run, which it beg
 }
 
 func mirrorStatusCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:   "status",
 		Short: "List the rules: how the last run of each went and when the next one is",
 		Args:  takes(0),
@@ -42,19 +43,27 @@ func mirrorStatusCommand(s *settings) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				lastOf := func(r config.Replicate) index.Replication {
+					if i := slices.IndexFunc(all, func(p index.Replication) bool { return p.Name == r.Name }); i >= 0 {
+						return all[i]
+					}
+					return index.Replication{Started: time.UnixMilli(0), Finished: time.UnixMilli(0), Asked: time.UnixMilli(0)}
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), listed(c.Replicate, func(r config.Replicate) listedReplication {
+						return listedReplicationOf(r, lastOf(r))
+					}))
+				}
 				return table(cmd.OutOrStdout(), "RULE\tDIRECTION\tLAST\tCOPIED\tPRESENT\tDELETED\tFAILED\tNEXT\tERROR", func(w io.Writer) {
 					for _, r := range c.Replicate {
-						last := index.Replication{Started: time.UnixMilli(0), Finished: time.UnixMilli(0), Asked: time.UnixMilli(0)}
-						if i := slices.IndexFunc(all, func(p index.Replication) bool { return p.Name == r.Name }); i >= 0 {
-							last = all[i]
-						}
+						last := lastOf(r)
 						fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", r.Name, r.Direction, lastRun(last),
 							last.Copied, last.Present, last.Deleted, last.Failed, nextRun(r, last), printable(last.Error))
 					}
 				})
 			})
 		},
-	}
+	}, &asJSON, "name, direction, started, finished, copied, present, deleted, failed, next, asked (a run was asked for and has not begun) and error")
 }
 
 func lastRun(last index.Replication) string {
@@ -73,6 +82,8 @@ func nextRun(r config.Replicate, last index.Replication) string {
 		return "now"
 	case r.Every == 0:
 		return "-"
+	case last.Started.UnixMilli() == 0:
+		return "when the server runs"
 	}
 	return last.Started.Add(r.Every).UTC().Format(time.DateTime)
 }

@@ -79,8 +79,12 @@ its secret: this once, only a hash is kept. With an owner the robot is good only
 	return cmd
 }
 
+// robotFields are what a robot has as JSON.
+const robotFields = "name, disabled, created, labels, owner (account and method) and secrets, each with " + credentialFields
+
 func robotListCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:   "list",
 		Short: "List the robots",
 		Args:  takes(0),
@@ -93,6 +97,11 @@ func robotListCommand(s *settings) *cobra.Command {
 				secrets, err := db.AllMachineCredentials(ctx, customhouse.RobotSecret)
 				if err != nil {
 					return err
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), listed(robots, func(r customhouse.Robot) listedRobot {
+						return listedRobotOf(r, secrets, time.Now())
+					}))
 				}
 				return table(cmd.OutOrStdout(), "NAME\tSTATE\tSECRETS\tLAST USED\tOWNER\tLABELS", func(w io.Writer) {
 					for _, r := range robots {
@@ -113,7 +122,7 @@ func robotListCommand(s *settings) *cobra.Command {
 				})
 			})
 		},
-	}
+	}, &asJSON, robotFields)
 }
 
 func stateOf(r customhouse.Robot) string {
@@ -124,7 +133,8 @@ func stateOf(r customhouse.Robot) string {
 }
 
 func robotShowCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:     "show NAME",
 		Short:   "Show a robot and its secrets, but for what is secret of them",
 		Example: "  customhouse robot show ci",
@@ -142,12 +152,17 @@ func robotShowCommand(s *settings) *cobra.Command {
 					return err
 				}
 				out := cmd.OutOrStdout()
+				if asJSON {
+					return printJSON(out, listedRobotOf(r, secrets, time.Now()))
+				}
 				fmt.Fprintf(out, "name:    %s\nstate:   %s\nowner:   %s\nlabels:  %s\ncreated: %s\n\n",
 					r.Name, stateOf(r), orDash(r.Owner.Account), orDash(formatLabels(r.Labels)), timeOr(r.Created, "-"))
 				return printCredentials(out, secrets)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object, as one of the array of `customhouse robot list --json`")
+	return cmd
 }
 
 func robotRotateCommand(s *settings) *cobra.Command {

@@ -72,7 +72,8 @@ is good until it expires or is revoked, since nobody can be asked about its owne
 }
 
 func tokenListCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:     "list [ACCOUNT]",
 		Short:   "List the tokens of an account, or of all, but for what is secret of them",
 		Example: "  customhouse token list alice",
@@ -88,10 +89,15 @@ func tokenListCommand(s *settings) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), listed(tokens, func(c customhouse.MachineCredential) listedCredential {
+						return listedCredentialOf(c, time.Now())
+					}))
+				}
 				return printCredentials(cmd.OutOrStdout(), tokens)
 			})
 		},
-	}
+	}, &asJSON, credentialFields)
 }
 
 func tokenRevokeCommand(s *settings) *cobra.Command {

@@ -78,7 +78,8 @@ Labels are facts that rules may ask for; a label that is given twice has two val
 }
 
 func userListCommand(s *settings) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:   "list",
 		Short: "List the accounts",
 		Args:  takes(0),
@@ -88,6 +89,11 @@ func userListCommand(s *settings) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), listed(accounts, func(a customhouse.Account) listedAccount {
+						return listedAccount{a.Name, utc(a.Created), a.Labels}
+					}))
+				}
 				return table(cmd.OutOrStdout(), "NAME\tCREATED\tLABELS", func(w io.Writer) {
 					for _, a := range accounts {
 						fmt.Fprintf(w, "%s\t%s\t%s\n", a.Name, a.Created.UTC().Format(time.RFC3339), formatLabels(a.Labels))
@@ -95,7 +101,7 @@ func userListCommand(s *settings) *cobra.Command {
 				})
 			})
 		},
-	}
+	}, &asJSON, "name, created and labels")
 }
 
 func userPasswdCommand(s *settings) *cobra.Command {
