@@ -24,13 +24,13 @@ const maxStanding = 10_000
 
 // Change is what a write does, in the words that rules have for it.
 type Change struct {
-	Action       customhouse.Action // Create, Update, PutTag, Refer or Delete
+	Action       customhouse.Action // Create, Update, PutTag, Refer or Delete; Push for a tag that points there already
 	Tag          string             // "" is none
 	Digest       customhouse.Digest
 	MediaType    string
 	ArtifactType string
 
-	Subject customhouse.Digest // that a manifest without a tag refers to; zero for none
+	Subject customhouse.Digest // of Refer: what the manifest refers to; zero for none
 
 	Listed bool // it is about what an index lists, or lists at last, for which the tag of the index comes to stand
 	Absent bool // of what is listed the digest alone is known: it is not in the repository
@@ -79,9 +79,15 @@ func (db *DB) Standing(ctx context.Context, repo customhouse.Repo, d customhouse
 	return found[0], nil
 }
 
-// BlobStanding returns how the manifests of the repository stand that name the blob d.
+// BlobStanding returns how manifests of the repository stand that name the blob d: some of them where there are very many.
 func (db *DB) BlobStanding(ctx context.Context, repo customhouse.Repo, d customhouse.Digest) ([]Standing, error) {
-	return db.standing.get(repo.String(), "blob "+d.String(), func() ([]Standing, error) { return standing(ctx, db, repo, ofBlob, d) })
+	return db.standing.get(repo.String(), "blob "+d.String(), func() ([]Standing, error) {
+		found, err := standing(ctx, db, repo, ofBlob, d)
+		if errors.Is(err, errTooMany) {
+			found, err = found[:maxStanding], nil
+		}
+		return found, err
+	})
 }
 
 // Contained returns the manifests that the index d of the repository lists, and those that they list, be they in the
@@ -129,10 +135,12 @@ func standing(ctx context.Context, a asker, repo customhouse.Repo, query string,
 	return found, enough(len(found), err)
 }
 
+var errTooMany = errors.New("too many manifests of one repository have to do with it")
+
 // enough refuses an answer by more manifests than are looked at.
 func enough(n int, err error) error {
 	if err == nil && n > maxStanding {
-		err = errors.New("too many manifests of one repository have to do with it")
+		err = errTooMany
 	}
 	return err
 }
@@ -202,7 +210,7 @@ func tagRemoval(ctx context.Context, a asker, repo customhouse.Repo, tag customh
 	return []Change{{Action: customhouse.Delete, Tag: tag.String(), Digest: m.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType}}, nil
 }
 
-// changes returns those that a put would be. A tag that points to the manifest already is none. With put.Listed, where an
+// changes returns those that a put would be. A new manifest that refers to another does so with tags and without. With put.Listed, where an
 // index gets a tag all that it lists does, and a manifest that tagged indexes list already gets their tags when it comes.
 func (put *Put) changes(ctx context.Context, a asker, repo customhouse.Repo) (all []Change, err error) {
 	m := &put.Manifest
@@ -224,14 +232,16 @@ func (put *Put) changes(ctx context.Context, a asker, repo customhouse.Repo) (al
 		case err != nil:
 			return nil, err
 		case old == m.Digest.String():
-			continue
+			c.Action = customhouse.Push
 		}
 		all = append(all, c)
 	}
-	if len(put.Tags) == 0 {
-		if c.Tag = ""; !m.Subject.IsZero() {
-			c.Action, c.Subject = customhouse.Refer, m.Subject
-		}
+	c.Tag = ""
+	switch {
+	case !m.Subject.IsZero() && (there == 0 || len(put.Tags) == 0):
+		c.Action, c.Subject = customhouse.Refer, m.Subject
+		all = append(all, c)
+	case len(put.Tags) == 0:
 		all = append(all, c)
 	}
 	if !put.Listed {
@@ -253,7 +263,7 @@ func (put *Put) changes(ctx context.Context, a asker, repo customhouse.Repo) (al
 	}
 	for _, c := range all {
 		for _, child := range listed {
-			if child.Tag, child.Action = c.Tag, c.Action; c.Tag != "" {
+			if child.Tag, child.Action = c.Tag, c.Action; c.Tag != "" && c.Action != customhouse.Push {
 				all = append(all, child)
 			}
 		}

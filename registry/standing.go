@@ -24,7 +24,7 @@ func (p Repository) Standing(ctx context.Context, d customhouse.Digest) (Standin
 	return s, err
 }
 
-// BlobStanding returns how the manifests stand that name the blob d.
+// BlobStanding returns how manifests stand that name the blob d: some of them where there are very many.
 func (p Repository) BlobStanding(ctx context.Context, d customhouse.Digest) ([]Standing, error) {
 	if err := p.settle(ctx); err != nil {
 		return nil, err

@@ -375,8 +375,11 @@ func (q *admitted) permit(ctx context.Context, c registry.Change) error {
 		need.Target.Known &^= gate.FactTag
 		need.Partly = true
 	}
-	if !c.Subject.IsZero() {
+	switch {
+	case !c.Subject.IsZero():
 		return q.permitReferrer(ctx, c, need)
+	case c.Action == customhouse.Push:
+		return q.permitAgain(ctx, need)
 	}
 	if c.Absent {
 		need.Target.Known, need.Partly = gate.FactTag|gate.FactDigest, true
@@ -419,6 +422,19 @@ func (q *admitted) permitReferrer(ctx context.Context, c registry.Change, need g
 		}
 		need.Veiled = !sees
 	}
+	return q.grant.Demand(ctx, need)
+}
+
+// permitAgain refuses the push of a tag that points there already to who could not have pushed it in any way: others are
+// told of it as of each push.
+func (q *admitted) permitAgain(ctx context.Context, need gate.Need) error {
+	for _, action := range [...]customhouse.Action{customhouse.Create, customhouse.Update} {
+		need.Actions = []customhouse.Action{action}
+		if may, err := q.grant.Allows(ctx, need); may || err != nil {
+			return err
+		}
+	}
+	need.Actions = []customhouse.Action{customhouse.PutTag}
 	return q.grant.Demand(ctx, need)
 }
 

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"customhouse"
+	"customhouse/index"
 	"customhouse/policy"
 )
 
@@ -153,4 +155,65 @@ func TestS9_RulesOnTagsBindReferrers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestS9_TaggedReferrers: what is attached under a tag is attached all the same.
+func TestS9_TaggedReferrers(t *testing.T) {
+	h := open(t, setup{rules: before(
+		denied(policy.Match{Account: policy.Values{"carol", "updater"}, Tag: policy.Values{"v*"}}, customhouse.Refer),
+		allow("carol", "a/app", customhouse.Pull, customhouse.Create),
+	)})
+	project := h.as("project")
+	s := project.pushImage("a/app", "v1", "first")
+	project.putManifest("a/app", "mine", s.manifest).want(http.StatusCreated, "")
+	project.do("DELETE", "/v2/a/app/manifests/mine", nil).want(http.StatusAccepted, "")
+	loose := project.pushImage("a/app", "dev", "loose")
+	project.pushBlob("a/app", []byte("{}"))
+	h.as("carol").refer("a/app", s.manifest, "mine", nil).want(http.StatusForbidden, "DENIED")
+	h.as("carol").refer("a/app", loose.manifest, "mine", nil).want(http.StatusCreated, "")
+	h.as("updater").do("PUT", "/v2/a/app/manifests/dev", image([]byte("{}"), []byte("{}"), object{"subject": descriptor(ociImage, s.manifest)}),
+		"Content-Type", ociImage).want(http.StatusForbidden, "DENIED")
+	if got := referrers(project.get("/v2/a/app/referrers/" + s.manifestDg)); len(got) != 0 {
+		t.Errorf("attached: %v", got)
+	}
+}
+
+// TestS8_PushAgain: who may push a tag in no way does not push it as it is either, of which others would be told.
+func TestS8_PushAgain(t *testing.T) {
+	for action, may := range map[customhouse.Action]bool{
+		customhouse.Create: true, customhouse.Update: true, customhouse.PutTag: true, customhouse.Mount: false, customhouse.Refer: false,
+	} {
+		h := open(t, setup{rules: before(allow("carol", "a/app", customhouse.Pull, action))})
+		s := h.as("project").pushImage("a/app", "v1", "first")
+		want := map[bool]int{true: http.StatusCreated, false: http.StatusForbidden}[may]
+		for _, carol := range h.carols() {
+			carol.putManifest("a/app", "v1", s.manifest).want(want, "")
+			carol.putManifest("a/app", s.manifestDg+"?tag=v1", s.manifest).want(want, "")
+		}
+	}
+}
+
+// TestBlobOfVeryManyManifests: what more manifests share than are looked at is still for who may pull one of them.
+func TestBlobOfVeryManyManifests(t *testing.T) {
+	h := open(t, setup{rules: before(tagged("carol", "v*", customhouse.Pull), tagged("bob", "w*", customhouse.Pull))})
+	h.as("project").pushBlob("a/app", []byte("{}"))
+	shared, err := customhouse.ParseDigest(digestOf("{}"))
+	must(t, err)
+	tag, err := customhouse.ParseTag("v1")
+	must(t, err)
+	var load index.Load
+	for i := range 10_001 {
+		m := put(fmt.Append(nil, i)).Manifest
+		load.Manifests = append(load.Manifests, index.Loaded{Manifest: m, Names: &index.Names{Blobs: []customhouse.Digest{shared}}})
+		if i%2 == 0 {
+			load.Tags = append(load.Tags, index.TagAt{Tag: tag, Digest: m.Digest})
+			tag, err = customhouse.ParseTag(fmt.Sprint("v", i))
+			must(t, err)
+		}
+	}
+	repo, err := customhouse.ParseRepo("a/app")
+	must(t, err)
+	must(t, h.index.Load(t.Context(), repo, load))
+	h.as("carol").get("/v2/a/app/blobs/"+shared.String()).want(http.StatusOK, "")
+	h.as("bob").get("/v2/a/app/blobs/"+shared.String()).want(http.StatusNotFound, "BLOB_UNKNOWN")
 }
