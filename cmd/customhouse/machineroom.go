@@ -56,11 +56,12 @@ func (m *machineRoom) person(ctx context.Context, account, source string) (custo
 			return customhouse.Identity{}, err
 		}
 	}
-	if source == authn.RobotsName || source == authn.PersonalTokensName {
+	ours := func(source string) bool { return source == authn.RobotsName || source == authn.PersonalTokensName }
+	if ours(source) {
 		return customhouse.Identity{}, withHint(fmt.Errorf("account %q is a robot", account), "a robot has secrets of its own: `customhouse robot rotate`")
 	}
 	if names := m.chain.Names(); source != "" && !slices.Contains(names, source) {
-		return customhouse.Identity{}, withHint(fmt.Errorf("the configuration has no source of accounts called %q", source), "there are "+strings.Join(names, ", "))
+		return customhouse.Identity{}, withHint(fmt.Errorf("the configuration has no source of accounts called %q", source), "there are "+strings.Join(slices.DeleteFunc(slices.Clone(names), ours), ", "))
 	}
 	id, err := m.chain.Lookup(ctx, source, account)
 	switch {
