@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -77,7 +76,7 @@ that they were seen with. Who has never come, or has no entry that is kept, is n
 				q.Set("last", page.Next)
 			}
 			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
+				return printJSON(cmd.OutOrStdout(), all)
 			}
 			heading := "ACCOUNT\tANSWER\tSEEN"
 			if repo == "" {

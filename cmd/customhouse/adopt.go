@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -200,7 +199,7 @@ func newReport(file string, stdout io.Writer) (*report, error) {
 
 func (r *report) add(f transfer.Finding) {
 	if r.file != nil {
-		if err := json.NewEncoder(r.out).Encode(f); err != nil && r.err == nil {
+		if err := printJSON(r.out, f); err != nil && r.err == nil {
 			r.err = err
 		}
 		return

@@ -174,6 +174,6 @@ func printError(w io.Writer, err error) {
 	}
 	var h hinted
 	if errors.As(err, &h) {
-		fmt.Fprintln(w, "hint:", h.hint)
+		fmt.Fprintln(w, "hint:", printable(h.hint))
 	}
 }

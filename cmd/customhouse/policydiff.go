@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"customhouse"
@@ -144,7 +143,7 @@ func (r *replay) tell(cmd *cobra.Command, thing string, asJSON, exitCode bool) e
 	r.end()
 	var err error
 	if asJSON {
-		err = json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+		err = printJSON(cmd.OutOrStdout(), r)
 	} else {
 		err = r.print(cmd.OutOrStdout(), thing)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -49,7 +48,7 @@ asks for one of them the answer may be maybe. --tag '' says that there is none.`
 			query := c.Query(q)
 			report := p.Explain(query).Report(query, all)
 			if asJSON {
-				err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+				err = printJSON(cmd.OutOrStdout(), report)
 			} else {
 				report.Time = nil // it is now, unless somebody knows better
 				err = report.WriteText(cmd.OutOrStdout())

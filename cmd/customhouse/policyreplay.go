@@ -270,6 +270,10 @@ func (r *replay) end() {
 // print writes r for people; thing is what was asked, such as decision.
 func (r *replay) print(w io.Writer, thing string) error {
 	var out strings.Builder
+	line := func(format string, args ...any) { // whoever asked has chosen the names
+		out.WriteString(printable(fmt.Sprintf(format, args...)))
+		out.WriteByte('\n')
+	}
 	for _, c := range slices.Concat(r.Lost, r.Gained) {
 		who, verb := count(len(c.Accounts), "account"), "lose"
 		if len(c.Accounts) == 1 {
@@ -283,26 +287,25 @@ func (r *replay) print(w io.Writer, thing string) error {
 		if c.Action == customhouse.All {
 			action = "everything"
 		}
-		fmt.Fprintf(&out, "%s %s %s on %s", who, verb, action, resource(c.Type, c.Name, ""))
+		about, whose, example := "", "", ""
 		if len(c.Tags) > 0 {
-			fmt.Fprintf(&out, " (%s)", some(c.Tags))
+			about = fmt.Sprintf(" (%s)", some(c.Tags))
 		}
 		if len(c.Accounts) > 1 {
 			names := slices.Clone(c.Accounts)
 			for i, name := range names {
 				names[i] = cmp.Or(name, "anonymous")
 			}
-			fmt.Fprintf(&out, ": %s", some(names))
+			whose = ": " + some(names)
 		}
-		out.WriteByte('\n')
+		line("%s %s %s on %s%s%s", who, verb, action, resource(c.Type, c.Name, ""), about, whose)
 		for _, rule := range c.Rules {
-			fmt.Fprintf(&out, "  was %s, is %s\n", rule.Was, rule.Is)
+			line("  was %s, is %s", rule.Was, rule.Is)
 		}
-		fmt.Fprintf(&out, "  %s", count(c.Count, thing))
 		if len(c.Examples) > 0 {
-			fmt.Fprintf(&out, ", such as %s", c.Examples[0])
+			example = ", such as " + c.Examples[0]
 		}
-		out.WriteByte('\n')
+		line("  %s%s", count(c.Count, thing), example)
 	}
 	lost, gained := 0, 0
 	for _, c := range r.Lost {

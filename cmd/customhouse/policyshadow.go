@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -39,9 +38,8 @@ rules leave to others who decide, "maybe" what depends on more than was asked.
 					return err
 				}
 				if asJSON {
-					e := json.NewEncoder(cmd.OutOrStdout())
 					for _, d := range all {
-						if err := e.Encode(d); err != nil {
+						if err := printJSON(cmd.OutOrStdout(), d); err != nil {
 							return err
 						}
 					}
@@ -67,8 +65,8 @@ func printDifferences(out io.Writer, all []customhouse.Difference) error {
 	fmt.Fprintln(w, "COUNT\tLAST\tACCOUNT\tACTION\tON\tLIVE\tSHADOW")
 	said := func(answer, rule string) string { return answer + " by " + cmp.Or(rule, "no rule") }
 	for _, d := range all {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Count, d.Last.UTC().Format(time.DateTime), cmp.Or(d.Account, "anonymous"), d.Action,
-			resource(d.Type, d.Name, d.Tag), said(d.Live, d.LiveRule), said(d.Shadow, d.ShadowRule))
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Count, d.Last.UTC().Format(time.DateTime), printable(cmp.Or(d.Account, "anonymous")), printable(string(d.Action)),
+			printable(resource(d.Type, d.Name, d.Tag)), printable(said(d.Live, d.LiveRule)), printable(said(d.Shadow, d.ShadowRule)))
 	}
 	return w.Flush()
 }

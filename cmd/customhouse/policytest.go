@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +55,7 @@ none; without time it is now. rule is the place of the rule that has to decide, 
 			}
 			r := tests.run(time.Now().UTC())
 			if asJSON {
-				err = json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+				err = printJSON(cmd.OutOrStdout(), r)
 			} else {
 				err = r.print(cmd.OutOrStdout())
 			}

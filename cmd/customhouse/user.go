@@ -243,7 +243,7 @@ func formatLabels(labels map[string][]string) string {
 			pairs = append(pairs, key+"="+value)
 		}
 	}
-	return strings.Join(pairs, " ")
+	return printable(strings.Join(pairs, " "))
 }
 
 // noAccount explains customhouse.ErrNotFound about the account called name.

@@ -79,7 +79,7 @@ With --repo it also tells what the rules let one do there. The answer is maybe w
 				}
 			}
 			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
+				return printJSON(cmd.OutOrStdout(), struct {
 					Self json.RawMessage `json:"self"`
 					Repo string          `json:"repo,omitempty"`
 					Tag  string          `json:"tag,omitempty"`
