@@ -112,20 +112,25 @@ func (st *state) api(w *response, r *http.Request) error {
 	return q.route.serve(st, w, r, apiAdmitted{q, cred, grant})
 }
 
-// enter asks the gate, twice where who is asking decides what is needed.
+// enter asks the gate, twice where who is asking decides what is needed. What is kept of accounts takes an account, whatever
+// the rules say: they may open everything to whoever comes from the machine itself.
 func (st *state) enter(r *http.Request, cred customhouse.Credential, q apiRequest) (gate.Grant, error) {
 	admin := customhouse.Access{Type: customhouse.TypeRegistry, Name: q.route.office, Actions: []customhouse.Action{customhouse.Admin}}
 	if q.route.reach == forAdmins {
-		return st.Gate.Enter(r.Context(), cred, admin)
+		grant, err := st.Gate.Enter(r.Context(), cred, admin)
+		if err == nil && q.route.kept && grant.Identity.Anonymous() {
+			return gate.Grant{}, st.Gate.LoginRequired(grant)
+		}
+		return grant, err
 	}
 	grant, err := st.Gate.Enter(r.Context(), cred)
 	switch {
 	case err != nil:
 		return gate.Grant{}, err
-	case q.route.others != nil && q.route.others(q, grant.Identity):
-		return st.Gate.Enter(r.Context(), cred, admin)
 	case q.route.reach == forAccount && grant.Identity.Anonymous():
 		return gate.Grant{}, st.Gate.LoginRequired(grant)
+	case q.route.others != nil && q.route.others(q, grant.Identity):
+		return st.Gate.Enter(r.Context(), cred, admin)
 	}
 	return grant, nil
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // staffed is a house with robots and tokens, in which admin has the office of accounts.
-func staffed(t *testing.T) *house {
+func staffed(t *testing.T, more ...policy.Rule) *house {
 	h := open(t, setup{})
 	logger := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var users []customhouse.Account
@@ -38,7 +38,7 @@ func staffed(t *testing.T) *house {
 	t.Cleanup(func() { tokens.Close(); robots.Close() })
 	chain, err = authn.NewChain(passwords, tokens, robots, static)
 	must(t, err)
-	rules, err := policy.Compile(append(usual(), policy.Rule{
+	rules, err := policy.Compile(append(append(usual(), more...), policy.Rule{
 		Match: policy.Match{Labels: map[string]policy.Values{"group": {"ci"}}, Name: policy.Values{"team/**"}}, Actions: []customhouse.Action{"pull", "push"},
 	}), policy.Options{})
 	must(t, err)
@@ -260,6 +260,19 @@ func TestS18_RotationKeepsWhatASecretIsFor(t *testing.T) {
 	ci := h.knows("ci", next.Secret)
 	ci.get("/v2/team/app/tags/list").want(http.StatusNotFound, "")
 	ci.get("/v2/team/other/tags/list").want(http.StatusForbidden, "DENIED")
+}
+
+// A rule that opens everything to everybody, as from the machine itself, makes nobody without an account an office of accounts.
+func TestS18_NobodyKeepsAccounts(t *testing.T) {
+	h := staffed(t, policy.Rule{Match: policy.Match{IP: policy.Values{"127.0.0.0/8", "::1"}}, Actions: []customhouse.Action{"*"}})
+	var token made
+	h.as("bob").ask("POST", "/api/tokens", doc{"name": "laptop"}).want(http.StatusCreated, "").into(&token)
+	nobody := h.as("")
+	for path, method := range map[string]string{"/api/tokens?account=bob": "GET", "/api/tokens/" + token.ID + "?account=bob": "DELETE", "/api/robots?all=": "GET"} {
+		nobody.ask(method, path, nil).want(http.StatusUnauthorized, "UNAUTHORIZED")
+	}
+	nobody.ask("POST", "/api/robots", doc{"name": "ci", "labels": doc{"role": []string{"admin"}}, "secret": doc{}}).want(http.StatusUnauthorized, "UNAUTHORIZED")
+	h.knows("bob", token.Secret).get("/v2/b/app/tags/list").want(http.StatusNotFound, "")
 }
 
 // Without a data folder there is nothing of the kind.
