@@ -274,10 +274,10 @@ func TestPutManifestRefuses(t *testing.T) {
 			}
 		})
 	}
-	// the same manifest under a tag that points to it already moves nothing
+	// the same manifest under a tag that points to it already moves nothing, and is a push
 	must(t, db.PutManifest(t.Context(), r, index.Put{
 		Manifest: index.Manifest{Descriptor: customhouse.Descriptor{MediaType: "m", Digest: sha("child"), Size: 5}},
-		Tags:     []customhouse.Tag{tag}, May: only(),
+		Tags:     []customhouse.Tag{tag}, May: only(customhouse.Push),
 	}))
 }
 

@@ -150,7 +150,7 @@ func TestPermit(t *testing.T) {
 	}
 	want("new", push(one), asked{"create", ""})
 	want("a tag for what is there", push(one, "a", "b"), asked{"tag", "a"}, asked{"tag", "b"})
-	want("the same again", push(one, "a"))
+	want("the same again", push(one, "a"), asked{"push", "a"})
 	want("new under a tag, and one that moves", push(two, "a", "c"), asked{"update", "a"}, asked{"create", "c"})
 	meanwhile = func() { // somebody takes the tag first
 		meanwhile = func() {}
