@@ -1,10 +1,14 @@
 package authn
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,22 +30,29 @@ func (b *Browser) ReadDockerAuth(folder string) ([]customhouse.ImportedSignIn, e
 		return nil, fmt.Errorf("open docker_auth's database %s: %w", folder, err)
 	}
 	defer db.Close()
-	var all []customhouse.ImportedSignIn
-	records := db.NewIterator(util.BytesPrefix([]byte(recordPrefix)), nil)
-	defer records.Release()
-	for records.Next() {
-		account := strings.TrimPrefix(string(records.Key()), recordPrefix)
-		i, err := b.importRecord(account, records.Value())
+	records := map[string][]byte{}
+	found := db.NewIterator(util.BytesPrefix([]byte(recordPrefix)), nil)
+	defer found.Release()
+	for found.Next() {
+		records[strings.TrimPrefix(string(found.Key()), recordPrefix)] = bytes.Clone(found.Value())
+	}
+	if err := found.Error(); err != nil {
+		return nil, fmt.Errorf("read docker_auth's database %s: %w", folder, err)
+	}
+	return b.importRecords(records, slog.String("folder", folder)), nil
+}
+
+// importRecords reads records of docker_auth's by account, and logs those that it leaves out with where they are.
+func (b *Browser) importRecords(records map[string][]byte, where slog.Attr) (all []customhouse.ImportedSignIn) {
+	for _, account := range slices.Sorted(maps.Keys(records)) {
+		i, err := b.importRecord(account, records[account])
 		if err != nil {
-			b.log.Warn("a sign-in of docker_auth is left out", "folder", folder, "account", account, "reason", err)
+			b.log.Warn("a sign-in of docker_auth is left out", where, slog.String("account", account), slog.Any("reason", err))
 			continue
 		}
 		all = append(all, i)
 	}
-	if err := records.Error(); err != nil {
-		return nil, fmt.Errorf("read docker_auth's database %s: %w", folder, err)
-	}
-	return all, nil
+	return all
 }
 
 // importRecord reads the value of a record of docker_auth's. The error quotes nothing of it.

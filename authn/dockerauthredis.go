@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -104,17 +105,7 @@ func (b *Browser) readRedis(ctx context.Context, a RedisAddress, server string) 
 			return nil, err
 		}
 	}
-	var all []customhouse.ImportedSignIn
-	for account, record := range records {
-		i, err := b.importRecord(account, record)
-		if err != nil {
-			b.log.Warn("a sign-in of docker_auth is left out", "server", server, "account", account, "reason", err)
-			continue
-		}
-		all = append(all, i)
-	}
-	slices.SortFunc(all, func(a, b customhouse.ImportedSignIn) int { return strings.Compare(a.Account, b.Account) })
-	return all, nil
+	return b.importRecords(records, slog.String("server", server)), nil
 }
 
 // dial connects to a server, by an outbound dialer as all others do.

@@ -173,7 +173,10 @@ func (t *dockerTranslation) tokenDB(section, provider string, from *dockerClient
 	case from.GCS != nil:
 		t.require(section+".gcs_token_db.bucket", from.GCS.Bucket != "")
 		t.require(section+".gcs_token_db.client_secret_file", from.GCS.ClientSecretFile != "")
-		t.warn(section+".gcs_token_db", "is not read: who has signed in is kept in the data folder, and people sign in once more")
+		t.to.Auth.AppPasswords.Import = append(t.to.Auth.AppPasswords.Import, config.TokenDB{
+			Provider: provider, GCS: from.GCS.Bucket, GCSKeyFile: t.path(section+".gcs_token_db.client_secret_file", from.GCS.ClientSecretFile),
+		})
+		t.warn(section+".gcs_token_db", importedOnce)
 	case from.Redis != nil:
 		t.redis(section, provider, from.Redis)
 	case from.Level != nil:
@@ -199,6 +202,9 @@ func (t *dockerTranslation) levelDB(section, provider, folder string) {
 	t.to.Auth.AppPasswords.Import = append(t.to.Auth.AppPasswords.Import, config.TokenDB{Provider: provider, LevelDB: folder})
 	t.warn(section+".level_token_db", "is read once and not changed: passwords in it stay good, new ones are kept in %s", t.to.Data)
 }
+
+// importedOnce is said of databases elsewhere.
+const importedOnce = "is read once and not changed: passwords in it stay good, new ones are kept in the data folder"
 
 // redis takes a database in Redis over, once. Of both kinds of options those of a cluster count, as there.
 func (t *dockerTranslation) redis(section, provider string, from *dockerRedis) {
@@ -237,7 +243,7 @@ func (t *dockerTranslation) redis(section, provider string, from *dockerRedis) {
 		u.Path = "/" + strconv.Itoa(database)
 	}
 	t.to.Auth.AppPasswords.Import = append(t.to.Auth.AppPasswords.Import, config.TokenDB{Provider: provider, Redis: customhouse.Secret(u.String())})
-	t.warn(key, "is read once and not changed: passwords in it stay good, new ones are kept in the data folder")
+	t.warn(key, importedOnce)
 }
 
 // replace sets what has a default, unless s is "".

@@ -130,7 +130,7 @@ func parse(s shelf, name string, data []byte, r reading) (*Config, error) {
 	}
 	for i := range c.Auth.AppPasswords.Import {
 		db := &c.Auth.AppPasswords.Import[i]
-		for _, p := range []*string{&db.LevelDB, &db.RedisFile} {
+		for _, p := range []*string{&db.LevelDB, &db.RedisFile, &db.GCSKeyFile} {
 			if *p != "" && !filepath.IsAbs(*p) {
 				*p = filepath.Join(filepath.Dir(name), *p)
 			}

@@ -150,6 +150,15 @@ type TokenDB struct {
 
 	// A file with what redis would have, in its place.
 	RedisFile string `yaml:"redis_file"`
+
+	// A bucket in Google Cloud Storage (gcs_token_db).
+	GCS string `yaml:"gcs"`
+
+	// The key of a service account that may read the bucket: the JSON file that Google has given for it.
+	GCSKeyFile string `yaml:"gcs_key_file"`
+
+	// Where Google Cloud Storage is reached, if not at https://storage.googleapis.com.
+	GCSEndpoint string `yaml:"gcs_endpoint"`
 }
 
 // clients returns the providers by their key in auth.
@@ -213,15 +222,17 @@ func (c *Config) checkOAuth(p *problems) {
 		p.add(key+".provider", oneOf(db.Provider, "google", "github", "oidc", "gitlab"))
 		p.check(o == nil || o.Enabled(), key+".provider", "nobody signs in there; it has no client_id")
 		kinds := 0
-		for _, named := range []bool{db.LevelDB != "", db.Redis != "", db.RedisFile != ""} {
+		for _, named := range []bool{db.LevelDB != "", db.Redis != "", db.RedisFile != "", db.GCS != ""} {
 			if named {
 				kinds++
 			}
 		}
-		p.check(kinds > 0, key+".level_db", "missing; the folder of the database; or redis, or redis_file")
-		p.check(kinds < 2, key, "want one of level_db, redis and redis_file")
+		p.check(kinds > 0, key+".level_db", "missing; the folder of the database; or redis, redis_file or gcs")
+		p.check(kinds < 2, key, "want one of level_db, redis, redis_file and gcs")
 		p.check(db.Redis == "" || strings.HasPrefix(string(db.Redis), "redis://") || strings.HasPrefix(string(db.Redis), "rediss://"),
 			key+".redis", "want redis://HOST:PORT or rediss://HOST:PORT")
+		p.check(db.GCS == "" || db.GCSKeyFile != "", key+".gcs_key_file", "missing; the file with the key of a service account")
+		p.check(db.GCSEndpoint == "" || isURL(db.GCSEndpoint), key+".gcs_endpoint", "want a URL, such as https://storage.googleapis.com")
 	}
 }
 

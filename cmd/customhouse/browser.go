@@ -205,9 +205,22 @@ const importTimeout = 5 * time.Minute
 func (p parts) importFrom(db config.TokenDB) error {
 	ctx, cancel := context.WithTimeout(context.Background(), importTimeout)
 	defer cancel()
-	from := "leveldb:" + db.LevelDB
-	read := func(b *authn.Browser) ([]customhouse.ImportedSignIn, error) { return b.ReadDockerAuth(db.LevelDB) }
-	if db.LevelDB == "" {
+	var from string
+	var read func(*authn.Browser) ([]customhouse.ImportedSignIn, error)
+	switch {
+	case db.LevelDB != "":
+		from = "leveldb:" + db.LevelDB
+		read = func(b *authn.Browser) ([]customhouse.ImportedSignIn, error) { return b.ReadDockerAuth(db.LevelDB) }
+	case db.GCS != "":
+		from = "gcs:" + db.GCS
+		read = func(b *authn.Browser) ([]customhouse.ImportedSignIn, error) {
+			bucket, err := gcsBucket(db)
+			if err != nil {
+				return nil, err
+			}
+			return b.ReadDockerAuthGCS(ctx, bucket)
+		}
+	default:
 		address, err := redisAddress(db)
 		if err != nil {
 			return err
@@ -236,6 +249,18 @@ func (p parts) importFrom(db config.TokenDB) error {
 		p.log.Info("sign-ins of docker_auth taken over", "provider", db.Provider, "from", from, "taken", n, "found", len(all))
 	}
 	return nil
+}
+
+func gcsBucket(db config.TokenDB) (*authn.GCSBucket, error) {
+	key, err := secretOf("", db.GCSKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("gcs_key_file: %w", err)
+	}
+	bucket, err := authn.NewGCSBucket(db.GCS, cmp.Or(db.GCSEndpoint, authn.GCSEndpoint), []byte(key))
+	if err != nil {
+		return nil, fmt.Errorf("gcs_key_file: %s: %w", db.GCSKeyFile, err)
+	}
+	return bucket, nil
 }
 
 func redisAddress(db config.TokenDB) (a authn.RedisAddress, err error) {
