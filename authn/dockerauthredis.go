@@ -20,7 +20,7 @@ import (
 
 // RedisAddress is where a Redis server is, or a cluster of them of which several are named.
 type RedisAddress struct {
-	servers        []string // host:port
+	servers        []string // host:port, or the path of one's socket
 	user, password string
 	database       int
 	tls, anyone    bool // anyone: whatever certificate is shown
@@ -29,10 +29,14 @@ type RedisAddress struct {
 const redisPort = "6379"
 
 // ParseRedisAddress reads redis://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE, or rediss:// with TLS, where all but the hosts
-// may be left out. ?skip_verify=true takes any certificate. The error quotes nothing of it.
+// may be left out. ?skip_verify=true takes any certificate. A socket is unix://USER:PASSWORD@/PATH?db=DATABASE. The error quotes
+// nothing of it.
 func ParseRedisAddress(text customhouse.Secret) (a RedisAddress, err error) {
-	bad := errors.New("want redis://HOST:PORT or rediss://HOST:PORT, with USER:PASSWORD@ before the host and /DATABASE after it where that is needed")
+	bad := errors.New("want redis://HOST:PORT or rediss://HOST:PORT, with USER:PASSWORD@ before the host and /DATABASE after it where that is needed; or unix:///PATH")
 	scheme, rest, _ := strings.Cut(string(text), "://")
+	if scheme == "unix" {
+		return parseRedisSocket(text, bad)
+	}
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {
 		end = len(rest)
@@ -66,6 +70,21 @@ func ParseRedisAddress(text customhouse.Secret) (a RedisAddress, err error) {
 			return a, bad
 		}
 		a.anyone = true
+	}
+	return a, nil
+}
+
+func parseRedisSocket(text customhouse.Secret, bad error) (a RedisAddress, err error) {
+	u, err := url.Parse(string(text))
+	if err != nil || u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.Fragment != "" {
+		return a, bad
+	}
+	a.servers, a.user = []string{u.Path}, u.User.Username()
+	a.password, _ = u.User.Password()
+	for key, values := range u.Query() {
+		if a.database, err = strconv.Atoi(values[0]); key != "db" || len(values) != 1 || err != nil || a.database < 0 {
+			return RedisAddress{}, bad
+		}
 	}
 	return a, nil
 }
@@ -110,8 +129,12 @@ func (b *Browser) readRedis(ctx context.Context, a RedisAddress, server string) 
 
 // dial connects to a server, by an outbound dialer as all others do.
 func (a RedisAddress) dial(ctx context.Context, server string) (redis.Conn, error) {
-	return redis.DialContext(ctx, "tcp", server,
-		redis.DialContextFunc(outbound.NewDialer(outbound.Options{Timeout: redisTimeout, Private: true}).DialContext),
+	network, dial := "tcp", outbound.NewDialer(outbound.Options{Timeout: redisTimeout, Private: true}).DialContext
+	if strings.HasPrefix(server, "/") {
+		network, dial = "unix", (&net.Dialer{Timeout: redisTimeout}).DialContext
+	}
+	return redis.DialContext(ctx, network, server,
+		redis.DialContextFunc(dial),
 		redis.DialReadTimeout(redisTimeout), redis.DialWriteTimeout(redisTimeout), redis.DialTLSHandshakeTimeout(redisTimeout),
 		redis.DialUsername(a.user), redis.DialPassword(a.password), redis.DialDatabase(a.database),
 		redis.DialUseTLS(a.tls), redis.DialTLSSkipVerify(a.anyone))

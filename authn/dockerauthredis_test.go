@@ -43,9 +43,9 @@ func TestReadDockerAuthRedis(t *testing.T) {
 		r.Do(t, "SET", "t:carol", "canary")
 		r.Do(t, "SET", "t:a b", record)
 		good := ":" + backend.RedisPassword + "@"
-		for _, address := range []string{"redis://" + good + r.Addr, "redis://" + good + "127.0.0.1:1," + r.Addr + "/0", "rediss://" + good + r.TLS + "/?skip_verify=true"} {
-			if cluster && strings.HasPrefix(address, "rediss") {
-				continue // whose server tells the port without TLS
+		for _, address := range []string{"redis://" + good + r.Addr, "redis://" + good + "127.0.0.1:1," + r.Addr + "/0", "rediss://" + good + r.TLS + "/?skip_verify=true", "unix://" + good + r.Unix} {
+			if cluster && !strings.HasPrefix(address, "redis:") {
+				continue // whose server tells its usual port
 			}
 			all, err := read(address)
 			if err != nil || len(all) != many || all[0].Account != "user0" || all[0].Labels["teams"][0] != "ops" || all[0].Password.Name != "docker_auth" {
@@ -78,13 +78,13 @@ func TestReadDockerAuthRedis(t *testing.T) {
 
 func TestParseRedisAddress(t *testing.T) {
 	for text, want := range map[string]string{
-		"redis://r": "r:6379/0", "redis://r:1": "r:1/0", "rediss://:p%40x@a:1,b:2/7?skip_verify=true": "a:1,b:2/7", "redis://u:p@[::1]": "[::1]:6379/0", "redis://:p@x@r/": "r:6379/0",
+		"redis://r": "r:6379/0", "redis://r:1": "r:1/0", "rediss://:p%40x@a:1,b:2/7?skip_verify=true": "a:1,b:2/7", "redis://u:p@[::1]": "[::1]:6379/0", "redis://:p@x@r/": "r:6379/0", "unix://:p@/run/redis.sock?db=3": "/run/redis.sock/3",
 	} {
 		if a, err := authn.ParseRedisAddress(customhouse.Secret(text)); err != nil || a.String() != want {
 			t.Errorf("%s = %s, %v, want %s", text, a, err, want)
 		}
 	}
-	for _, text := range []string{"", "r:6379", "http://r", "redis://", "redis://:canary@", "redis://r/x", "redis://r/-1", "redis://r,", "redis://r?a=b", "redis://r#x", "redis://r:canary"} {
+	for _, text := range []string{"", "r:6379", "http://r", "redis://", "redis://:canary@", "redis://r/x", "redis://r/-1", "redis://r,", "redis://r?a=b", "redis://r#x", "redis://r:canary", "unix://r/canary", "unix://", "unix:///r?db=canary", "unix:///r?x=1"} {
 		if a, err := authn.ParseRedisAddress(customhouse.Secret(text)); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%q = %s, %v, want an error that quotes nothing", text, a, err)
 		}

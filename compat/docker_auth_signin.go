@@ -218,10 +218,6 @@ func (t *dockerTranslation) redis(section, provider string, from *dockerRedis) {
 		t.require(key+".redis_cluster_options.addrs", len(servers) > 0)
 	case from.Options != nil:
 		servers, common, database = []string{cmp.Or(from.Options.Addr, "localhost:6379")}, from.Options.dockerRedisCommon, int(from.Options.DB)
-		if from.Options.Network == "unix" {
-			t.warn(key+".redis_options.network", "a socket in the file system is not read: who has signed in is kept in the data folder, and people sign in once more")
-			return
-		}
 	default:
 		t.wrong(key, "wants redis_options or redis_cluster_options")
 		return
@@ -230,7 +226,11 @@ func (t *dockerTranslation) redis(section, provider string, from *dockerRedis) {
 		SkipVerify boolean `yaml:"insecureskipverify"`
 	}
 	u := url.URL{Scheme: "redis", Host: strings.Join(servers, ",")}
-	if common.TLS.Kind != 0 {
+	socket := from.Cluster == nil && from.Options.Network == "unix"
+	if socket {
+		u = url.URL{Scheme: "unix", Path: t.absolute(servers[0])}
+	}
+	if common.TLS.Kind != 0 && !socket {
 		u.Scheme = "rediss"
 		if common.TLS.Decode(&tls) == nil && bool(tls.SkipVerify) {
 			u.RawQuery = "skip_verify=true"
@@ -239,7 +239,11 @@ func (t *dockerTranslation) redis(section, provider string, from *dockerRedis) {
 	if common.Password != "" {
 		u.User = url.UserPassword("", string(common.Password))
 	}
-	if database != 0 {
+	switch {
+	case database == 0:
+	case socket:
+		u.RawQuery = "db=" + strconv.Itoa(database)
+	default:
 		u.Path = "/" + strconv.Itoa(database)
 	}
 	t.to.Auth.AppPasswords.Import = append(t.to.Auth.AppPasswords.Import, config.TokenDB{Provider: provider, Redis: customhouse.Secret(u.String())})

@@ -145,7 +145,7 @@ type TokenDB struct {
 	LevelDB string `yaml:"level_db"`
 
 	// A database in Redis (redis_token_db), such as redis://:PASSWORD@HOST:6379/0, with rediss:// for TLS. A cluster may be named
-	// by several of its servers: HOST:6379,HOST:6379.
+	// by several of its servers: HOST:6379,HOST:6379; a socket as unix://:PASSWORD@/PATH?db=0.
 	Redis customhouse.Secret `yaml:"redis"`
 
 	// A file with what redis would have, in its place.
@@ -229,8 +229,8 @@ func (c *Config) checkOAuth(p *problems) {
 		}
 		p.check(kinds > 0, key+".level_db", "missing; the folder of the database; or redis, redis_file or gcs")
 		p.check(kinds < 2, key, "want one of level_db, redis, redis_file and gcs")
-		p.check(db.Redis == "" || strings.HasPrefix(string(db.Redis), "redis://") || strings.HasPrefix(string(db.Redis), "rediss://"),
-			key+".redis", "want redis://HOST:PORT or rediss://HOST:PORT")
+		scheme, _, _ := strings.Cut(string(db.Redis), "://")
+		p.check(db.Redis == "" || slices.Contains([]string{"redis", "rediss", "unix"}, scheme), key+".redis", "want redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH")
 		p.check(db.GCS == "" || db.GCSKeyFile != "", key+".gcs_key_file", "missing; the file with the key of a service account")
 		p.check(db.GCSEndpoint == "" || isURL(db.GCSEndpoint), key+".gcs_endpoint", "want a URL, such as https://storage.googleapis.com")
 	}

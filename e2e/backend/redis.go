@@ -17,6 +17,7 @@ type Redis struct {
 	*Process
 	Addr string // 127.0.0.1:PORT
 	TLS  string // the same with TLS, by a certificate that nobody vouches for
+	Unix string // its socket
 }
 
 // RedisPassword is that of every Redis.
@@ -30,14 +31,15 @@ func NewRedis(t testing.TB, cluster bool) *Redis {
 	plain, secure := port(t), port(t)
 	certificate, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem")
 	selfSigned(t, certificate, key)
+	socket := filepath.Join(dir, "redis.sock")
 	args := []string{
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(plain), "--tls-port", strconv.Itoa(secure), "--tls-cert-file", certificate, "--tls-key-file", key,
-		"--tls-ca-cert-file", certificate, "--tls-auth-clients", "no", "--dir", dir, "--save", "", "--requirepass", RedisPassword,
+		"--tls-ca-cert-file", certificate, "--tls-auth-clients", "no", "--unixsocket", socket, "--dir", dir, "--save", "", "--requirepass", RedisPassword,
 	}
 	if cluster {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(port(t)))
 	}
-	r := &Redis{Addr: fmt.Sprintf("127.0.0.1:%d", plain), TLS: fmt.Sprintf("127.0.0.1:%d", secure)}
+	r := &Redis{Unix: socket, Addr: fmt.Sprintf("127.0.0.1:%d", plain), TLS: fmt.Sprintf("127.0.0.1:%d", secure)}
 	r.Process = start(t, func() *exec.Cmd { return command(nil, server, args...) }, syscall.SIGKILL, func() error {
 		_, err := r.do("PING")
 		return err
