@@ -121,6 +121,7 @@ func (a *acl) lint() []Finding {
 			continue
 		}
 		report("", r.public())
+		report("actions", r.offices())
 		for j, action := range r.actions {
 			report(fmt.Sprintf("actions[%d]", j), r.oddAction(action))
 		}
@@ -195,6 +196,15 @@ func (r *aclRule) public() string {
 		why = fmt.Sprintf("the account %s matches the empty name, which anonymous has", strconv.Quote(account.written))
 	}
 	return fmt.Sprintf("allows %s to everybody, without an account: %s", strings.Join(names, ", "), why)
+}
+
+// offices is that of a native rule. Patterns with placeholders, and those for names of any depth, are passed over.
+func (r *aclRule) offices() string {
+	p := r.fields[nameField]
+	if !r.everything || r.fields[typeField] != nil || p == nil || p.parts != nil && p.fixed == nil && !p.alone || p.match("any/name", nil) {
+		return ""
+	}
+	return officesIn(func(office string) bool { return p.match(office, nil) })
 }
 
 // oddAction says what is odd about an action in the list; "" if nothing is.

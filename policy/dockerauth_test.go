@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,6 +146,23 @@ func TestDockerAuthVectors(t *testing.T) {
 		}
 		if got := v.answer(policy.DockerAuthOptions{}); got != want {
 			t.Errorf("%d %s: %s, want %s", v.N, v.ID, got, want)
+		}
+	}
+}
+
+// TestDockerAuthLintsOffices: who may do anything with names on the top may not be meant to keep accounts.
+func TestDockerAuthLintsOffices(t *testing.T) {
+	repository := policy.Values{"repository"}
+	for pattern, want := range map[string]bool{"*": true, "a*": true, "/^p/": true, "accounts": true, "dev-*": false, "*/*": false, "/.*/": false, "/.+/": false, "${account}": false, "${account}/*": false} {
+		for _, typ := range []policy.Values{nil, repository} {
+			p, err := policy.CompileDockerAuth([]policy.Rule{{Match: policy.Match{Account: policy.Values{"eve"}, Type: typ, Name: policy.Values{pattern}}, Actions: list{"*"}}}, policy.DockerAuthOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := slices.ContainsFunc(p.Lint(time.Time{}), func(f policy.Finding) bool { return strings.Contains(f.Message, "* is admin of registry:") })
+			if got != (want && typ == nil) {
+				t.Errorf("Lint of name %s and type %v tells of offices: %v", pattern, typ, got)
+			}
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"customhouse"
 )
 
 // Finding is something about a rule, or a set, that is likely not what its author meant.
@@ -41,6 +43,7 @@ func (f Finding) String() string {
 //   - rules that can never decide, or never allow anything, because of those before them, and rules that repeat another;
 //   - rules by which everybody may do more than pull;
 //   - allow rules that list nothing, and deny rules that no allow rule follows;
+//   - rules for some names that make admins of what is kept in the registry beside repositories;
 //   - deny rules by which tags cannot be moved but can be removed and made anew;
 //   - regular expressions that look as if they were searched for, or that a plain pattern says more simply;
 //   - sets that no rule uses.
@@ -87,6 +90,7 @@ func (p *Policy) Lint(now time.Time) []Finding {
 		}
 		report("", p.public(i))
 		report("actions", p.movable(i))
+		report("actions", r.offices())
 		for _, f := range r.fields() {
 			report(f.name, f.pattern.odd())
 		}
@@ -186,6 +190,32 @@ func (p *Policy) movable(i int) string {
 		}
 	}
 	return ""
+}
+
+// offices says what r makes admins of by "*" that its author may not have thought of; "" if nothing, or where it is for
+// whatever there is.
+func (r *rule) offices() string {
+	name := r.on(onName)
+	if r.deny || r.actions != every || r.on(onType) != nil || name == nil || name.everything() {
+		return ""
+	}
+	return officesIn(func(office string) bool {
+		return name.match(office, &Query{Type: customhouse.TypeRegistry, Name: office})
+	})
+}
+
+// officesIn says of which resources of the registry a rule is that matches their names.
+func officesIn(matches func(name string) bool) string {
+	var matched []string
+	for _, office := range []string{"accounts", "audit", "policy"} {
+		if matches(office) {
+			matched = append(matched, "registry:"+office)
+		}
+	}
+	if matched == nil {
+		return ""
+	}
+	return fmt.Sprintf("* is admin of %s too, which match.name matches; add type: repository if repositories are meant", strings.Join(matched, ", "))
 }
 
 // repeats tells whether b, which r covers, says the same as r.

@@ -64,6 +64,12 @@ func TestLint(t *testing.T) {
 		"everybody who may": {[]policy.Rule{deny(policy.Match{Account: policy.Values{""}}, "push"), allow(everything, "*")},
 			[]string{"rule 2: allows delete, admin, * to everybody, without an account: no condition on account, labels or ip stops them"}},
 
+		"offices": {[]policy.Rule{allow(bobs("*"), "*")}, []string{"rule 1: actions: * is admin of registry:accounts, registry:audit, registry:policy too, which match.name matches; add type: repository if repositories are meant"}},
+		"no offices": {[]policy.Rule{
+			allow(bobs("a*/*"), "*"), allow(bobs("a*"), "pull", "push", "delete"), allow(bobs("${account}"), "*"),
+			allow(policy.Match{Account: policy.Values{"eve"}, Type: policy.Values{"registry"}, Name: policy.Values{"a*"}}, "*"), allow(bobs("**"), "*"),
+		}, nil},
+
 		"an empty list":       {[]policy.Rule{allow(bobs("a")), allow(bobs("**"), "pull")}, []string{"rule 1: actions: an empty list denies everything; if that is meant, effect: deny says so"}},
 		"a denial at the end": {[]policy.Rule{allow(bobs("a"), "pull"), deny(everything)}, []string{"rule 2: no allow rule follows, so the answer is no without this rule too"}},
 
@@ -98,7 +104,7 @@ func TestLint(t *testing.T) {
 			`rule 5: match.labels.g: the plain pattern "**" says the same`,
 		}},
 		"good expressions": {[]policy.Rule{
-			allow(bobs("/^prod$/"), "*"), allow(bobs("/^(a|b).*/"), "*"), allow(bobs("/.+-x/"), "*"), allow(bobs("/(?i)prod/"), "*"), allow(bobs("/a.c/"), "*"),
+			allow(bobs("/^prod$/"), "*"), allow(bobs("/^(a|b).*/"), "push"), allow(bobs("/.+-x/"), "*"), allow(bobs("/(?i)prod/"), "*"), allow(bobs("/a.c/"), "*"),
 		}, nil},
 	} {
 		t.Run(what, func(t *testing.T) {
