@@ -20,6 +20,7 @@ type caller struct {
 	time     time.Time     // that is asked about; zero is now
 	paper    *token.Claims // nil without a token: the policy is the only limit
 	trust    *Trust        // the other issuer of that token; nil if it is ours
+	denied   *Denied       // of a token that is issued; nil else
 }
 
 // Need is what a request needs of one resource.

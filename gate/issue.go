@@ -55,6 +55,25 @@ type Token struct {
 
 	ID       string               // of the decision, for the log
 	Identity customhouse.Identity // for the log
+	Denied   Denied               // for the log
+}
+
+// Denied is what a token was asked for and does not carry: the first that there is.
+type Denied struct {
+	Access customhouse.Access // zero for nothing
+	Ground
+}
+
+// Reason tells what the token is for, and what it is not for and why.
+func (t *Token) Reason() string {
+	reason := "token without a scope"
+	if scope := t.Scope(); scope != "" {
+		reason = "token for " + scope
+	}
+	if d := &t.Denied; d.Access.Type != "" {
+		reason += fmt.Sprintf("; not %s: %s", d.Access, d.Ground.Reason)
+	}
+	return reason
 }
 
 // Scope returns what was granted, as the scope of RFC 6749.
@@ -142,7 +161,7 @@ func (g *Gate) Issue(ctx context.Context, r TokenRequest) (Token, error) {
 	}
 	t.Access = scopes
 	for _, service := range services { // a token that opens several carries what is allowed at each
-		c := caller{identity: t.Identity, client: r.Credential.Client, service: service}
+		c := caller{identity: t.Identity, client: r.Credential.Client, service: service, denied: &t.Denied}
 		if t.Access, err = g.answer(ctx, &c, t.Access); err != nil {
 			return Token{}, g.unavailable(&Grant{ID: t.ID, Identity: t.Identity}, err)
 		}
@@ -384,8 +403,11 @@ func (g *Gate) grantable(ctx context.Context, c *caller, typ, name string, actio
 		return nil, err
 	}
 	for i, d := range decisions {
-		if d.Allowed || d.Maybe {
+		switch {
+		case d.Allowed || d.Maybe:
 			granted = append(granted, actions[i])
+		case c.denied != nil && c.denied.Access.Type == "":
+			*c.denied = Denied{customhouse.Access{Type: typ, Name: name, Actions: []customhouse.Action{actions[i]}}, groundOf(&d)}
 		}
 	}
 	return granted, nil

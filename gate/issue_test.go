@@ -56,6 +56,30 @@ func TestIssue(t *testing.T) {
 	}
 }
 
+// The log tells what a token is not for, and which rule says so: with registries of others nobody else ever does.
+func TestIssueTellsWhatIsDenied(t *testing.T) {
+	h := newHouse(t, nil)
+	for _, tt := range []struct {
+		cred         customhouse.Credential
+		scopes       []string
+		reason, rule string // the rule: whether there is one
+	}{
+		{own("bob"), nil, "token without a scope", ""},
+		{own("bob"), []string{"repository:bob/a:pull,push"}, "token for repository:bob/a:pull,push", ""},
+		{nobody, []string{"repository:public/a:pull,push"}, "token for repository:public/a:pull; not repository:public/a:push: ", "a rule"},
+		{own("bob"), []string{"repository:alice/a:pull", "registry:catalog:*"}, "token without a scope; not repository:alice/a:pull: ", ""},
+	} {
+		tok := h.issue(tt.cred, tt.scopes...)
+		got, more := strings.CutPrefix(tok.Reason(), tt.reason)
+		if !more || (got != "") != strings.HasSuffix(tt.reason, ": ") {
+			t.Errorf("Reason of %s for %v = %q, want %q and why", tt.cred.Account, tt.scopes, tok.Reason(), tt.reason)
+		}
+		if tt.rule != "" && tok.Denied.Rule == "" {
+			t.Errorf("what %s is denied of %v names no rule", tt.cred.Account, tt.scopes)
+		}
+	}
+}
+
 func TestIssueRefuses(t *testing.T) {
 	h := newHouse(t, func(o *gate.Options) { o.Limits = gate.Limits{} })
 	many := slices.Repeat([]string{"repository:a:pull"}, gate.MaxScopes+1)

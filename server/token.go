@@ -52,7 +52,7 @@ func (st *state) token(w *response, r *http.Request) error {
 		}
 		return err
 	}
-	w.decision(t.ID, t.Identity, "", "token for "+t.Scope())
+	w.decision(t.ID, t.Identity, t.Denied.Rule, t.Reason())
 	return writeToken(w, r, t, q.GrantType)
 }
 

@@ -70,7 +70,7 @@ func (st *state) issue(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.decision(t.ID, t.Identity, "", "token for "+t.Scope())
+	w.decision(t.ID, t.Identity, t.Denied.Rule, t.Reason())
 	answer := struct {
 		AccessToken  string `json:"access_token"`
 		Token        string `json:"token"`
