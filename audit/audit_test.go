@@ -114,6 +114,20 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// What a shadow policy would have decided otherwise is no refusal.
+func TestDeniedPassesOverDifferences(t *testing.T) {
+	db := openIndex(t, t.TempDir())
+	l := openLog(t, audit.Options{Index: db}, all)
+	difference := pulled(1, "bob", "team/app", false)
+	difference.Kind = customhouse.AuditDifference
+	must(t, l.Audit(t.Context(), difference))
+	must(t, l.Audit(t.Context(), pulled(2, "eve", "team/app", false)))
+	must(t, l.Close())
+	if diff := cmp.Diff([]string{"2 eve team/app"}, found(t, audit.NewReader(db), audit.Question{Denied: true})); diff != "" {
+		t.Errorf("what was denied (-want +got):\n%s", diff)
+	}
+}
+
 // An entry is the same whether it is read from its line or as it was handed over, and nothing in a line controls a terminal.
 func TestS77_Lines(t *testing.T) {
 	dir := t.TempDir()

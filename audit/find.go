@@ -73,7 +73,7 @@ func (q *Question) matches(e *customhouse.AuditEntry) bool {
 	return is(q.Kind, e.Kind) && is(q.Name, e.Name) && is(q.Tag, e.Tag) && is(q.Digest, e.Digest) && is(q.Client, e.Client) &&
 		is(q.Decision, e.Decision) && (is(q.Account, e.Account) || e.Kind == customhouse.AuditAccount && q.Account == e.Name) &&
 		(q.Action == "" || slices.Contains(e.Actions, q.Action)) &&
-		!(q.Denied && e.Allowed) && !(q.Allowed && !e.Allowed) &&
+		!(q.Denied && (e.Allowed || e.Kind == customhouse.AuditDifference)) && !(q.Allowed && !e.Allowed) &&
 		(q.Since.IsZero() || !lastOf(e).Before(q.Since)) && (q.Until.IsZero() || e.Time.Before(q.Until)) &&
 		e.Number > q.After && (q.Before == 0 || e.Number < q.Before)
 }

@@ -253,6 +253,8 @@ func workloadRefused(err error) string {
 	switch {
 	case errors.Is(err, token.ErrExpired):
 		return "the token of the workload has expired"
+	case errors.Is(err, token.ErrNotYet):
+		return "the token of the workload begins later: the clocks of its issuer and of this registry differ"
 	case errors.Is(err, token.ErrForeign):
 		return "the token of the workload is for another audience"
 	case errors.Is(err, errRequired):

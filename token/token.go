@@ -200,7 +200,7 @@ var (
 	ErrMalformed = errors.New("malformed token")
 	ErrUntrusted = errors.New("untrusted token") // no key of ours has signed it
 	ErrExpired   = errors.New("expired token")
-	ErrNotYet    = errors.New("token of the future")
+	ErrNotYet    = errors.New("token of the future: the clock here, or that of its issuer, is wrong")
 	ErrForeign   = errors.New("token of another issuer or for another service")
 )
 

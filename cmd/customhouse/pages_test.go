@@ -12,7 +12,7 @@ import (
 )
 
 // documented finds command lines in pages and in the comments of examples: in code, or on a line of their own.
-var documented = regexp.MustCompile("(?m)(`|^[ #]*(?:\\$ )?(?:\\./)?(?:CICD_SECRET=\\S+ )?)customhouse( +[^`|<>&;#\n]+)")
+var documented = regexp.MustCompile("(?m)(`|^ExecStart=/usr/local/bin/|^[ #]*(?:\\$ )?(?:\\./)?(?:CICD_SECRET=\\S+ )?)customhouse( +[^`|<>&;#\n]+)")
 
 // Each command line that a page shows is one: command, flags and number of arguments.
 func TestCommandsOfPages(t *testing.T) {
