@@ -1,35 +1,12 @@
 package config_test
 
 import (
-	"fmt"
-	"os"
-	"regexp"
 	"testing"
 
 	"customhouse/config"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-// What the pages show is a configuration, as it stands there.
-func TestPagesAreRight(t *testing.T) {
-	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
-	for page, want := range map[string]int{"../docs/workload-identity.md": 4, "../docs/tokens.md": 4} {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := block.FindAllSubmatch(text, -1)
-		if len(found) != want {
-			t.Errorf("%s has %d configurations, want %d", page, len(found), want)
-		}
-		for i, m := range found {
-			if _, err := config.Parse(fmt.Sprintf("%s#%d", page, i+1), m[1]); err != nil {
-				t.Errorf("Parse = %v for\n%s", err, m[1])
-			}
-		}
-	}
-}
 
 func TestParseWorkload(t *testing.T) {
 	c, err := config.Parse("/etc/customhouse/customhouse.yml", []byte(`
