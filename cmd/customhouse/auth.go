@@ -19,7 +19,7 @@ func authCommand() *cobra.Command {
 		Long: `The commands of auth take the configuration of cesanta/docker_auth as it is. What is done otherwise on purpose is
 told in warnings.`,
 		Example: "  customhouse auth check auth_config.yml\n  customhouse auth serve auth_config.yml",
-	}, authServeCommand(), authCheckCommand())
+	}, authServeCommand(), interruptible(authCheckCommand()))
 }
 
 func authCheckCommand() *cobra.Command {

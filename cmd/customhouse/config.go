@@ -11,13 +11,13 @@ import (
 )
 
 func configCommand() *cobra.Command {
-	return group(&cobra.Command{
+	return interruptible(group(&cobra.Command{
 		Use:   "config",
 		Short: "Check, document and import configurations",
 		Example: `  customhouse config example > customhouse.yml
   customhouse config check customhouse.yml
   customhouse config import auth_config.yml --output customhouse.yml`,
-	}, configCheckCommand(), configImportCommand(), configExampleCommand(), configSchemaCommand())
+	}, configCheckCommand(), configImportCommand(), configExampleCommand(), configSchemaCommand()))
 }
 
 func configCheckCommand() *cobra.Command {

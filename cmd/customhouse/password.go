@@ -107,20 +107,34 @@ func prompt(ctx context.Context, terminal *os.File, prompts io.Writer, text stri
 
 // await returns what read returns, unless ctx ends first. Then read is left behind: waiting for input cannot be
 // interrupted, and the program is about to end.
-func await(ctx context.Context, read func() (customhouse.Secret, error)) (customhouse.Secret, error) {
+func await[T any](ctx context.Context, read func() (T, error)) (none T, err error) {
 	type answer struct {
-		password customhouse.Secret
-		err      error
+		of  T
+		err error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		password, err := read()
-		answers <- answer{password, err}
+		of, err := read()
+		answers <- answer{of, err}
 	}()
 	select {
 	case a := <-answers:
-		return a.password, a.err
+		return a.of, a.err
 	case <-ctx.Done():
-		return "", errors.New("interrupted")
+		return none, errors.New("interrupted")
 	}
+}
+
+// interruptible makes cmd, and the commands in it, end when they are interrupted, whatever they wait for: a file may be a pipe that
+// nobody writes to. It is for commands that read and print, and leave nothing half done.
+func interruptible(cmd *cobra.Command) *cobra.Command {
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		_, err := await(cmd.Context(), func() (struct{}, error) { return struct{}{}, run(cmd, args) })
+		return err
+	}
+	for _, c := range cmd.Commands() {
+		interruptible(c)
+	}
+	return cmd
 }

@@ -28,7 +28,7 @@ the configuration and nothing that it names. 'customhouse config check' tells wh
 	}, policyExplainCommand(&file), policyCheckCommand(&file), policyLintCommand(&file), policyTestCommand(&file), policyFmtCommand(&file), policyDiffCommand(&file), policySimulateCommand(&file), policyShadowCommand(&file))
 	cmd.PersistentFlags().StringVarP(&file, "config", "c", "", "configuration `FILE`; without it the defaults hold")
 	cmd.MarkFlagFilename("config", "yml", "yaml")
-	return cmd
+	return interruptible(cmd)
 }
 
 func policyLintCommand(file *string) *cobra.Command {

@@ -26,7 +26,7 @@ environment variables (REGISTRY_...) that replace parts of it. What is done othe
 The same commands are there without the word registry where the program is called registry.`,
 		Example: "  customhouse registry serve /etc/distribution/config.yml",
 		Version: buildVersion(),
-	}, registryServeCommand(), registryCheckCommand(), registryCollectCommand())
+	}, registryServeCommand(), interruptible(registryCheckCommand()), registryCollectCommand())
 }
 
 func registryServeCommand() *cobra.Command {
