@@ -1,10 +1,13 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -241,11 +244,12 @@ func (p Repository) fly(ctx context.Context, src *Source, d customhouse.Digest, 
 	if err == nil {
 		return p.r.index.AddBlob(customhouse.Untold(context.WithoutCancel(ctx)), p.name, d, n, "")
 	}
-	p.r.opts.Log.Warn("a blob was not taken from upstream", "repository", p.name.String(), "digest", d.String(), "error", err)
 	var broken *customhouse.Error
 	if errors.As(err, &broken) && broken.Code == customhouse.BlobUploadInvalid { // what hashingReader says of a client
-		err = customhouse.Errorf(customhouse.Unavailable, "the blob did not arrive whole from upstream").WithCause(err)
+		err = customhouse.Errorf(customhouse.Unavailable, "the blob did not arrive whole from upstream").
+			WithCause(fmt.Errorf("the transfer ended after %d of %d bytes: %w", hashing.n, size, err))
 	}
+	p.r.opts.Log.Warn("a blob was not taken from upstream", "repository", p.name.String(), "digest", d.String(), "error", err)
 	return errors.Join(storeError(err), p.r.store.Discard(context.WithoutCancel(ctx), f.id))
 }
 
@@ -308,10 +312,14 @@ func (v *following) Read(p []byte) (int, error) {
 			}
 		}
 		if err := v.reopen(done); err != nil {
+			if errors.Is(err, blob.ErrNotFound) { // the upload is gone, for the fetch has failed: it says why in a moment
+				_, _, why := b.flight.at(b.ctx, math.MaxInt64)
+				err = cmp.Or(why, err)
+			}
 			return 0, err
 		}
 	}
-	return 0, io.ErrUnexpectedEOF
+	return 0, fmt.Errorf("the transfer ended after %d of %d bytes: %w", v.pos, b.Size, io.ErrUnexpectedEOF)
 }
 
 // reopen opens the bytes where they are now and goes to where the reader stands.
