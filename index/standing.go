@@ -216,9 +216,11 @@ func (put *Put) changes(ctx context.Context, a asker, repo customhouse.Repo) (al
 	m := &put.Manifest
 	c := Change{Action: customhouse.Create, Digest: m.Digest, MediaType: m.MediaType, ArtifactType: m.ArtifactType}
 	var there int
-	err = a.row(ctx, "select count(*) from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), m.Digest.String()).scan(&there)
-	if err != nil {
-		return nil, err
+	if len(put.Tags) > 0 || put.Listed { // else it does not matter
+		err = a.row(ctx, "select count(*) from manifest where repo_id = "+idOf+" and digest = ?", repo.String(), m.Digest.String()).scan(&there)
+		if err != nil {
+			return nil, err
+		}
 	}
 	for _, tag := range put.Tags {
 		var old string

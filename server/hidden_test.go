@@ -217,3 +217,86 @@ func TestBlobOfVeryManyManifests(t *testing.T) {
 	h.as("carol").get("/v2/a/app/blobs/"+shared.String()).want(http.StatusOK, "")
 	h.as("bob").get("/v2/a/app/blobs/"+shared.String()).want(http.StatusNotFound, "BLOB_UNKNOWN")
 }
+
+// TestS3_HiddenContentLooksLikeMissing: whoever may do everything but with what has some tags cannot tell by any request
+// whether something that they name by its digest is there.
+func TestS3_HiddenContentLooksLikeMissing(t *testing.T) {
+	h := open(t, setup{rules: hides()})
+	project := h.as("project")
+	hidden := project.pushIndex("a/app", "secret-x", "hidden")
+	child := hidden.children[0]
+	other := project.pushImage("a/other", "v1", "other")
+	none := listed{index: string(encode(object{"schemaVersion": 2, "mediaType": ociIndex, "manifests": []any{}, "annotations": object{"none": "such"}}))}
+	none.indexD = digestOf(none.index)
+	absent := stored{config: []byte(`{"none":"such"}`), layer: []byte("no such layer")}
+	absent.manifest = image(absent.config, absent.layer, nil)
+	absent.configD, absent.layerD, absent.manifestDg = digestOf(absent.config), digestOf(absent.layer), digestOf(absent.manifest)
+	pairs := [][2]string{{"manifests/" + hidden.indexD, "manifests/" + none.indexD}, {"manifests/" + child.manifestDg, "manifests/" + absent.manifestDg}}
+	for _, b := range [][2]string{{child.layerD, absent.layerD}, {child.configD, absent.configD}, {child.manifestDg, absent.manifestDg}, {other.layerD, absent.layerD}} {
+		pairs = append(pairs, [2]string{"blobs/" + b[0], "blobs/" + b[1]})
+	}
+	headers := [][]string{
+		nil, {"Range", "bytes=0-0"}, {"Range", "bytes=999999-"}, {"Range", "bytes=0-0,2-3"}, {"If-None-Match", "*"}, {"If-Match", "*"}, {"If-Match", `"x"`},
+		{"Accept", "text/plain"}, {"Accept", ociImage}, {"Content-Range", "0-9"}, {"Expect", "100-continue"}, {"Content-Type", ociIndex},
+	}
+	sized := func(mediaType, digest string, size int) object {
+		return object{"mediaType": mediaType, "digest": digest, "size": size}
+	}
+	for name, carol := range h.carols() {
+		t.Run(name, func(t *testing.T) {
+			carol := carol.in(t)
+			carol.pushBlob("a/app", []byte("{}"))
+			same := func(there, missing answer, words ...string) {
+				t.Helper()
+				if diff := cmp.Diff(outward(missing, words...), outward(there, words...)); diff != "" {
+					t.Errorf("%s tells that it is there (-missing +there):\n%s", there.what, diff)
+				}
+			}
+			for _, pair := range pairs {
+				d, none := pair[0][strings.Index(pair[0], "/")+1:], pair[1][strings.Index(pair[1], "/")+1:]
+				for _, method := range []string{"GET", "HEAD", "DELETE"} {
+					for _, header := range append(headers, []string{"If-None-Match", `"` + d + `"`}) {
+						same(carol.do(method, "/v2/a/app/"+pair[0], nil, header...), carol.do(method, "/v2/a/app/"+pair[1], nil, header...), d, none)
+					}
+				}
+				for _, query := range []string{"", "&from=a/app", "&from=a/other", "&from=a/app&digest=" + d} {
+					there, missing := carol.do("POST", "/v2/a/app/blobs/uploads/?mount="+d+query, nil), carol.do("POST", "/v2/a/app/blobs/uploads/?mount="+none+query, nil)
+					same(there, missing, there.header.Get("Docker-Upload-Uuid"), missing.header.Get("Docker-Upload-Uuid"))
+					for _, a := range []answer{there, missing} {
+						carol.do("DELETE", a.header.Get("Location"), nil).want(http.StatusNoContent, "")
+					}
+				}
+				for _, size := range []int{1, len(child.layer), len(child.manifest)} {
+					for what, manifest := range map[string]func(string) []byte{
+						"config": func(d string) []byte {
+							return image(nil, []byte("{}"), object{"config": sized(ociConfig, d, size)})
+						},
+						"layer": func(d string) []byte {
+							return image([]byte("{}"), nil, object{"layers": []any{sized(ociLayer, d, size)}})
+						},
+						"subject": func(d string) []byte {
+							return image([]byte("{}"), []byte("{}"), object{"subject": sized(ociImage, d, size)})
+						},
+						"child": func(d string) []byte {
+							return encode(object{"schemaVersion": 2, "mediaType": ociIndex, "manifests": []any{sized(ociImage, d, size)}})
+						},
+					} {
+						for _, ref := range []string{"v1", "secret-y", ""} {
+							at := func(m []byte) string {
+								if ref == "" {
+									return digestOf(m)
+								}
+								return ref
+							}
+							there, missing := carol.putManifest("a/app", at(manifest(d)), manifest(d)), carol.putManifest("a/app", at(manifest(none)), manifest(none))
+							if there.status < 400 {
+								t.Errorf("%s of %d bytes under %q = %d", what, size, ref, there.status)
+							}
+							same(there, missing, d, none)
+						}
+					}
+				}
+			}
+		})
+	}
+}
