@@ -272,20 +272,22 @@ func (g Grant) Ranges() []customhouse.Range {
 }
 
 // Sees tells whether the catalog shows repo to the caller: whether the policy lets them know its name, whatever their token
-// is for. A token of another issuer must be for it, or for the catalog. The error is a *Refusal where that cannot be told.
-func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (bool, error) {
+// is for; partly where that depends on which tags it has, see Untokened. A token of another issuer must be for it, or for the
+// catalog, and says so of all of it. The error is a *Refusal where that cannot be told.
+func (g Grant) Sees(ctx context.Context, repo customhouse.Repo) (sees, partly bool, err error) {
 	if g.gate.off {
-		return true, nil
+		return true, false, nil
 	}
 	name := repo.String()
 	if c := &g.caller; c.trust != nil && !c.readsCatalog() && !c.covers(customhouse.TypeRepository, name, customhouse.Pull) {
-		return false, nil
+		return false, false, nil
 	}
 	decisions, err := g.gate.decide(ctx, &g.caller, customhouse.TypeRepository, name, listing, &Target{})
 	if err != nil {
-		return false, g.gate.unavailable(&g, err)
+		return false, false, g.gate.unavailable(&g, err)
 	}
-	return decisions[0].Allowed || decisions[0].Maybe, nil
+	d := &decisions[0]
+	return d.Allowed || d.Maybe, !d.Allowed && d.Maybe && g.caller.trust == nil, nil
 }
 
 // Paper returns what the caller's token is for and when it expires; ok is false without a token.

@@ -360,7 +360,8 @@ func TestGrant(t *testing.T) {
 		t.Helper()
 		r, err := customhouse.ParseRepo(name)
 		must(t, err)
-		return is(g.Sees(t.Context(), r))
+		yes, _, err := g.Sees(t.Context(), r)
+		return is(yes, err)
 	}
 	seesAll := func(g gate.Grant) bool {
 		t.Helper()
@@ -407,7 +408,7 @@ func TestOff(t *testing.T) {
 	must(t, err)
 	all, err := grant.SeesAll(t.Context())
 	must(t, err)
-	one, err := grant.Sees(t.Context(), customhouse.Repo{})
+	one, _, err := grant.Sees(t.Context(), customhouse.Repo{})
 	if err != nil || !allows || !all || !one || !grant.Identity.Anonymous() {
 		t.Fatalf("Admit = %+v, which allows %v, all %v, one %v, %v", grant, allows, all, one, err)
 	}

@@ -115,7 +115,7 @@ func TestScopesHold(t *testing.T) {
 	for name, want := range map[string]bool{"team/app": true, "public/a": false, "dump/x": true, "tools/x": false} {
 		r, err := customhouse.ParseRepo(name)
 		must(t, err)
-		if sees, err := grant.Sees(t.Context(), r); sees != want || err != nil {
+		if sees, _, err := grant.Sees(t.Context(), r); sees != want || err != nil {
 			t.Errorf("Sees(%s) = %v, %v, want %v", name, sees, err, want)
 		}
 	}

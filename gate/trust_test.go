@@ -137,7 +137,7 @@ func TestTrustCatalog(t *testing.T) {
 		for name, want := range tt.sees {
 			r, err := customhouse.ParseRepo(name)
 			must(t, err)
-			if sees, err := grant.Sees(t.Context(), r); err != nil || sees != want {
+			if sees, _, err := grant.Sees(t.Context(), r); err != nil || sees != want {
 				t.Errorf("%v, rules %v: Sees(%s) = %v, %v, want %v", tt.scopes, tt.rules, name, sees, err, want)
 			}
 		}

@@ -115,6 +115,11 @@ func (p Repository) Tags(ctx context.Context, after string, n int) (tags []strin
 			return tags, more, nil
 		}
 	}
+	return p.TagsHere(ctx, after, n)
+}
+
+// TagsHere is Tags without a look elsewhere: of a copy, the tags that are in it. NAME_UNKNOWN.
+func (p Repository) TagsHere(ctx context.Context, after string, n int) (tags []string, more bool, err error) {
 	tags, err = p.r.index.Tags(ctx, p.name, after, n+1)
 	if errors.Is(err, customhouse.ErrNotFound) {
 		return nil, false, NameUnknown(p.name)

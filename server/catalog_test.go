@@ -47,16 +47,29 @@ func TestS13_CatalogIsAFilter(t *testing.T) {
 		p, err := policy.Compile(rules, policy.Options{Sets: sets})
 		must(t, err)
 		h := open(t, setup{rules: rules, sets: sets})
-		for _, name := range all {
+		tags := map[string]string{} // of some repositories
+		for i, name := range all {
 			repo, err := customhouse.ParseRepo(name)
 			must(t, err)
-			must(t, h.index.PutManifest(t.Context(), repo, put([]byte(name))))
+			content := put([]byte(name))
+			if i%3 > 0 {
+				tags[name] = []string{"", "v1", "dev"}[i%3]
+				tag, err := customhouse.ParseTag(tags[name])
+				must(t, err)
+				content.Tags = []customhouse.Tag{tag}
+			}
+			must(t, h.index.PutManifest(t.Context(), repo, content))
 		}
 		for _, account := range []string{"alice", "bob", "robot", "carol"} {
 			var want []string
 			for _, name := range all {
-				d := p.Decide(policy.Query{Identity: customhouse.Identity{Account: account}, Service: service, Type: "repository", Name: name, Action: customhouse.List})
-				if d.Allowed || d.Maybe {
+				q := policy.Query{Identity: customhouse.Identity{Account: account}, Service: service, Type: "repository", Name: name, Action: customhouse.List}
+				d := p.Decide(q)
+				if d.Maybe && tags[name] != "" { // then it is shown for a tag that may be seen
+					q.Target = policy.Target{Known: policy.FactTag, Tag: tags[name]}
+					d = p.Decide(q)
+				}
+				if d.Allowed {
 					want = append(want, name)
 				}
 			}
@@ -80,6 +93,7 @@ func BenchmarkCatalog(b *testing.B) {
 	}
 	for name, more := range map[string]policy.Rule{
 		"by prefix": {Match: policy.Match{Account: policy.Values{"alice"}, Name: policy.Values{"group500/**", "group900/**"}}, Actions: []customhouse.Action{customhouse.Pull}},
+		"by tag":    {Match: policy.Match{Account: policy.Values{"alice"}, Tag: policy.Values{"v*"}}, Actions: []customhouse.Action{customhouse.Pull}},
 		"scattered": {Match: policy.Match{Account: policy.Values{"alice"}, Name: scattered()}, Actions: []customhouse.Action{customhouse.Pull}},
 	} {
 		b.Run(name, func(b *testing.B) {
@@ -88,7 +102,10 @@ func BenchmarkCatalog(b *testing.B) {
 			for i := range 100_000 {
 				repo, err := customhouse.ParseRepo(fmt.Sprintf("group%03d/app%03d", i/100, i%100))
 				must(b, err)
-				must(b, h.index.Load(context.Background(), repo, index.Load{Manifests: []index.Loaded{manifest}}))
+				tag, err := customhouse.ParseTag([]string{"v1", "dev"}[min(i%100, 1)])
+				must(b, err)
+				tags := []index.TagAt{{Tag: tag, Digest: manifest.Digest}}
+				must(b, h.index.Load(context.Background(), repo, index.Load{Manifests: []index.Loaded{manifest}, Tags: tags}))
 			}
 			alice := h.with(h.token("alice", "repository:group500/app000:pull"))
 			for b.Loop() {

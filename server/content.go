@@ -189,21 +189,33 @@ func (q *admitted) tags(ctx context.Context, after string, n int) (names []strin
 	if !q.grant.Partly() {
 		return q.repo.Tags(ctx, after, n)
 	}
-	names, more, err = q.visibleTags(ctx, after, n)
+	names, more, err = q.visibleTags(ctx, q.repo.Tags, after, n)
 	if err == nil && len(names) == 0 && !more { // a repository of which nothing is visible is none
 		var any []string
-		if any, _, err = q.visibleTags(ctx, "", 1); err == nil && len(any) == 0 {
+		if any, _, err = q.visibleTags(ctx, q.repo.Tags, "", 1); err == nil && len(any) == 0 {
 			err = registry.NameUnknown(q.repoName())
 		}
 	}
 	return names, more, q.hide(err)
 }
 
-func (q *admitted) visibleTags(ctx context.Context, after string, n int) (names []string, more bool, err error) {
+// seesAnyTag tells whether the caller may see a tag of what is here of the repository.
+func (q *admitted) seesAnyTag(ctx context.Context) (bool, error) {
+	names, _, err := q.visibleTags(ctx, q.repo.TagsHere, "", 1)
+	if isUnknown(err) { // it has gone
+		err = nil
+	}
+	return len(names) > 0, err
+}
+
+// visibleTags returns those that the caller may see of what all returns.
+func (q *admitted) visibleTags(
+	ctx context.Context, all func(context.Context, string, int) ([]string, bool, error), after string, n int,
+) (names []string, more bool, err error) {
 	const least, most = 64, 1000
 	names = []string{}
 	for size := min(max(n+1, least), most); ; size = most {
-		batch, rest, err := q.repo.Tags(ctx, after, size)
+		batch, rest, err := all(ctx, after, size)
 		if err != nil {
 			return nil, false, err
 		}

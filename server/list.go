@@ -56,13 +56,23 @@ func (st *state) repositories(ctx context.Context, grant *gate.Grant, after stri
 		v.Ask = func(repo customhouse.Repo) bool {
 			sees := outage == nil && strings.Contains(repo.String(), text)
 			if sees && !all {
-				sees, outage = grant.Sees(ctx, repo)
+				sees, outage = st.shows(ctx, grant, repo)
 			}
 			return sees
 		}
 	}
 	names, more, err = st.Registry.Repositories(ctx, after, n, v)
 	return names, more, cmp.Or(outage, err)
+}
+
+// shows tells whether the caller may know of a repository: where that depends on its tags, whether they may see one.
+func (st *state) shows(ctx context.Context, grant *gate.Grant, repo customhouse.Repo) (bool, error) {
+	sees, partly, err := grant.Sees(ctx, repo)
+	if err != nil || !sees || !partly {
+		return sees, err
+	}
+	q := admitted{request: request{repo: repo}, grant: grant.Untokened(), repo: st.Registry.Repository(repo)}
+	return q.seesAnyTag(ctx)
 }
 
 func tags(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
