@@ -194,6 +194,18 @@ func TestMongo(t *testing.T) {
 			t.Errorf("Account(%q) = %+v, %v, want an error that names it", name, got, err)
 		}
 	}
+	beside := customhouse.Secret(strings.Replace(f.URI, ":"+backend.MongoPassword, "", 1))
+	for _, password := range []customhouse.Secret{backend.MongoPassword, "wrong-canary"} {
+		db, err := database.OpenMongo(database.MongoOptions{URI: beside, Password: password, Database: "d", Collection: "users"})
+		if err != nil {
+			t.Fatalf("OpenMongo = %v", err)
+		}
+		t.Cleanup(func() { db.Close() })
+		_, err = db.Account(t.Context(), "alice")
+		if (err == nil) != (password == backend.MongoPassword) || errors.Is(err, customhouse.ErrNotFound) || err != nil && strings.Contains(err.Error(), "canary") {
+			t.Errorf("Account with the password %q of the reader = %v", string(password), err)
+		}
+	}
 	if rules, err := open("nothing").Rules(t.Context()); err != nil || len(rules) != 0 {
 		t.Errorf("Rules of no collection = %v, %v", rules, err)
 	}
