@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,7 +26,8 @@ type Remote struct {
 	PlainHTTP bool
 	Username  string // "" for the credentials that docker login has left, if any
 	Password  customhouse.Secret
-	Trusted   []string // hosts beside those of Host's domain that may be given credentials
+	CAs       *x509.CertPool // who may vouch for its certificate; nil is those of the system
+	Trusted   []string       // hosts beside those of Host's domain that may be given credentials
 }
 
 // ErrCredentials is that of an address with a name or a password in it.
@@ -179,7 +181,7 @@ func pages(add func(name string)) func(page []string) error {
 // registry returns the registry by the way on which mirrors reach theirs.
 func (from Remote) registry() (*remote.Registry, error) {
 	o := mirror.Options{
-		URL: "https://" + from.Host, Username: from.Username, Password: from.Password, Trusted: from.Trusted, Retry: true,
+		URL: "https://" + from.Host, Username: from.Username, Password: from.Password, Trusted: from.Trusted, CAs: from.CAs, Retry: true,
 		Insecure: from.PlainHTTP, // it was asked for
 	}
 	if from.PlainHTTP {

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -62,13 +61,9 @@ func (f *farRegistry) open(cmd *cobra.Command, host, scope string) error {
 	}
 	trust := &tls.Config{InsecureSkipVerify: f.insecure}
 	if f.ca != "" {
-		pem, err := os.ReadFile(f.ca)
-		if err != nil {
+		var err error
+		if trust.RootCAs, err = readCAs(f.ca); err != nil {
 			return fmt.Errorf("--ca: %w", err)
-		}
-		trust.RootCAs = x509.NewCertPool()
-		if !trust.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("--ca: %s: no certificate in it", f.ca)
 		}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,8 @@ type importing struct {
 	remote transfer.Remote
 	env    string // --password-env
 	file   string // --password-file
+	stdin  bool   // --password-stdin
+	ca     string
 }
 
 func importCommand() *cobra.Command {
@@ -43,8 +46,8 @@ Names are those that the source gives, without a host. Where it gives tags only,
 What is here already is not read again, so an import that was interrupted goes on. An image that cannot be taken is
 named, and the others are taken. Nothing is unpacked: hostile archives reach no file.
 
-Credentials for another registry are those of docker login, or --username with a password from an environment variable or
-a file. They are sent to that registry, to hosts of its domain and to those that --trust names.
+Credentials for another registry are those of docker login, or --username with a password from an environment variable, a
+file or standard input. They are sent to that registry, to hosts of its domain and to those that --trust names.
 
 No server may run on the data folder. Push to a registry that runs with skopeo, crane or oras.`,
 		Example: `  customhouse import ./layout --repo team/app
@@ -59,11 +62,15 @@ No server may run on the data folder. Push to a registry that runs with skopeo, 
 	flags.StringArrayVar(&i.opts.Tags, "tag", nil, "`PATTERN` of tags to take, such as v1.*; may be repeated; without it all, and what has no tag")
 	flags.IntVar(&i.opts.Parallel, "parallel", 4, "how many pieces of content are under way at the same time")
 	flags.BoolVar(&i.remote.PlainHTTP, "plain-http", false, "reach the other registry without TLS")
-	flags.StringVar(&i.remote.Username, "username", "", "`NAME` to log in with at the other registry")
+	flags.StringVar(&i.ca, "ca", "", "`FILE` with the certificates to trust, in place of the system's")
+	flags.StringVarP(&i.remote.Username, "username", "u", "", "`NAME` to log in with at the other registry")
 	flags.StringVar(&i.env, "password-env", "", "environment `VARIABLE` that holds the password")
 	flags.StringVar(&i.file, "password-file", "", "`FILE` that holds the password")
+	flags.BoolVar(&i.stdin, "password-stdin", false, "read the password from standard input")
 	flags.StringArrayVar(&i.remote.Trusted, "trust", nil, "`HOST[:PORT]` of another domain that may be given the credentials, and lie in a private network; may be repeated")
-	cmd.MarkFlagsMutuallyExclusive("password-env", "password-file")
+	cmd.MarkFlagsMutuallyExclusive("password-env", "password-file", "password-stdin")
+	cmd.MarkFlagsMutuallyExclusive("plain-http", "ca")
+	cmd.MarkFlagFilename("ca", "pem", "crt")
 	return cmd
 }
 
@@ -83,7 +90,7 @@ func (i *importing) run(cmd *cobra.Command, source string) (err error) {
 		if !errors.Is(statErr, fs.ErrNotExist) {
 			return statErr
 		}
-		remote, err := i.parseRemote(source)
+		remote, err := i.parseRemote(cmd, source)
 		if err != nil {
 			return err
 		}
@@ -111,6 +118,8 @@ func (i *importing) run(cmd *cobra.Command, source string) (err error) {
 		return withHint(errors.New("interrupted"), "import again: it goes on where it was")
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return withHint(err, "--plain-http reaches a registry without TLS")
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return withHint(err, "--ca FILE names who has issued its certificate")
 	case errors.Is(err, transfer.ErrNoRepository):
 		return withHint(err, "name one with --repo")
 	case errors.Is(err, transfer.ErrCompressed):
@@ -126,13 +135,13 @@ func (i *importing) run(cmd *cobra.Command, source string) (err error) {
 type importer = func(context.Context, *registry.Registry, string, transfer.ImportOptions) (transfer.Imported, error)
 
 // parseRemote returns what takes images from another registry.
-func (i *importing) parseRemote(source string) (importer, error) {
+func (i *importing) parseRemote(cmd *cobra.Command, source string) (importer, error) {
 	if !strings.HasPrefix(source, "docker://") {
 		return nil, withHint(fmt.Errorf("%s: no such file or folder", source), "another registry is docker://HOST/REPOSITORY")
 	}
 	from, err := transfer.ParseRemote(source)
 	if errors.Is(err, transfer.ErrCredentials) {
-		return nil, withHint(err, "give them with --username, and --password-env or --password-file")
+		return nil, withHint(err, "give them with --username, and --password-env, --password-file or --password-stdin")
 	}
 	if err != nil {
 		return nil, err
@@ -152,9 +161,20 @@ func (i *importing) parseRemote(source string) (importer, error) {
 		if from.Password, err = readPassword(f); err != nil {
 			return nil, fmt.Errorf("%s: %w", i.file, err)
 		}
+	case i.stdin:
+		var err error
+		if from.Password, err = await(cmd.Context(), func() (customhouse.Secret, error) { return readPassword(cmd.InOrStdin()) }); err != nil {
+			return nil, err
+		}
+	}
+	if i.ca != "" {
+		var err error
+		if from.CAs, err = readCAs(i.ca); err != nil {
+			return nil, fmt.Errorf("--ca: %w", err)
+		}
 	}
 	if (from.Username == "") != (from.Password == "") {
-		return nil, errors.New("--username and one of --password-env and --password-file go together")
+		return nil, errors.New("--username and one of --password-env, --password-file and --password-stdin go together")
 	}
 	return func(ctx context.Context, r *registry.Registry, _ string, opts transfer.ImportOptions) (transfer.Imported, error) {
 		return transfer.ImportRemote(ctx, r, from, opts)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -67,12 +66,9 @@ func upstream(f config.Far) (*mirror.Upstream, error) {
 	}
 	var cas *x509.CertPool
 	if f.CAs != "" {
-		b, err := os.ReadFile(f.CAs)
-		if err != nil {
+		var err error
+		if cas, err = readCAs(f.CAs); err != nil {
 			return nil, err
-		}
-		if cas = x509.NewCertPool(); !cas.AppendCertsFromPEM(b) {
-			return nil, errors.New(f.CAs + " holds no certificate in PEM")
 		}
 	}
 	return mirror.New(mirror.Options{

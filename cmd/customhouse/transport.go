@@ -185,6 +185,19 @@ func clientCAs(t config.TLS) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// readCAs returns the authorities in a PEM file, which are trusted in place of the system's.
+func readCAs(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate in it", file)
+	}
+	return pool, nil
+}
+
 // newManager returns who gets certificates by ACME.
 func newManager(a config.ACME) (*autocert.Manager, error) {
 	if err := makeFolder(a.Cache); err != nil {
@@ -195,13 +208,9 @@ func newManager(a config.ACME) (*autocert.Manager, error) {
 		Email: a.Email, RenewBefore: renewBefore, Client: &acme.Client{DirectoryURL: a.Directory},
 	}
 	if a.CA != "" {
-		pem, err := os.ReadFile(a.CA)
+		roots, err := readCAs(a.CA)
 		if err != nil {
 			return nil, fmt.Errorf("tls.acme.ca: %w", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.acme.ca: no certificate in %s", a.CA)
 		}
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
