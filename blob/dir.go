@@ -141,6 +141,7 @@ type space struct {
 	mu    sync.Mutex
 	asked time.Time
 	left  int64 // above the reserve, less what has been written since
+	keep  int64 // the reserve
 }
 
 // spaceLag is how long an answer about free room counts, as long as it is not used up: others fill the disk too.
@@ -158,11 +159,12 @@ func (s *Dir) roomFor(n int64) error {
 		if err := syscall.Statfs(s.root, &st); err != nil {
 			return known(err)
 		}
-		keep := max(s.reserve.Bytes, int64(float64(st.Blocks)*float64(st.Bsize)*s.reserve.Percent/100))
-		s.space.asked, s.space.left = now, int64(st.Bavail)*st.Bsize-keep
+		s.space.keep = max(s.reserve.Bytes, int64(float64(st.Blocks)*float64(st.Bsize)*s.reserve.Percent/100))
+		s.space.asked, s.space.left = now, int64(st.Bavail)*st.Bsize-s.space.keep
 	}
 	if s.space.left < n {
-		return ErrNoSpace
+		const mebi = 1 << 20
+		return fmt.Errorf("%w: %d MiB of the disk are free, and %d MiB are held in reserve", ErrNoSpace, (s.space.left+s.space.keep)/mebi, s.space.keep/mebi)
 	}
 	s.space.left -= n
 	return nil

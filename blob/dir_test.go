@@ -128,8 +128,8 @@ func TestDirReserve(t *testing.T) {
 	} {
 		s := openDir(t, root, reserve)
 		n, err := s.Append(t.Context(), "a", 0, strings.NewReader("hello"))
-		if n != 0 || !errors.Is(err, blob.ErrNoSpace) {
-			t.Errorf("%s: Append = %d, %v; want 0, ErrNoSpace", name, n, err)
+		if n != 0 || !errors.Is(err, blob.ErrNoSpace) || !strings.Contains(err.Error(), "held in reserve") {
+			t.Errorf("%s: Append = %d, %v; want 0, ErrNoSpace that tells of the reserve", name, n, err)
 		}
 	}
 	s := openDir(t, root, blob.Reserve{Bytes: 1, Percent: 0.001})
