@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,6 +63,33 @@ func TestGraph(t *testing.T) {
 			if pkg == "customhouse" && strings.Contains(path, ".") {
 				t.Errorf("%s imports %s: the words take the standard library only", file, path)
 			}
+		}
+	}
+}
+
+// The page draws the same graph: its edges are written `a, b -> c, d`.
+func TestGraphIsDrawn(t *testing.T) {
+	page, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn := map[string][]string{}
+	for _, m := range regexp.MustCompile("`([a-z, ]+) -> ([a-z, ]+)`").FindAllStringSubmatch(string(page), -1) {
+		for from := range strings.SplitSeq(m[1], ", ") {
+			drawn[from] = append(drawn[from], strings.Split(m[2], ", ")...)
+		}
+	}
+	for pkg, allowed := range graph {
+		name := strings.TrimPrefix(pkg, "customhouse/")
+		if name == "customhouse" || strings.Contains(name, "/") || name == "examples" || name == "e2e" || name == "bench" {
+			continue
+		}
+		if !strings.Contains(string(page), "| `"+name+"` |") {
+			t.Errorf("the page does not tell what %s is", name)
+		}
+		got, want := slices.Sorted(slices.Values(drawn[name])), slices.Sorted(slices.Values(allowed))
+		if !slices.Equal(got, want) {
+			t.Errorf("the page draws %s -> %v, want %v", name, got, want)
 		}
 	}
 }
