@@ -238,6 +238,13 @@ func (st *state) distribution(w *response, r *http.Request) error {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return customhouse.Errorf(customhouse.UnsupportedMediaType, "content is taken as it is; Content-Encoding is not supported")
 	}
+	if r.Method == http.MethodPost && cred.Scheme != customhouse.Bearer {
+		// The only request that any page can have a browser send to us without asking first: from where it is, and along with
+		// a password that the person gave it for the token endpoint.
+		if err := sameOrigin(r); err != nil {
+			return err
+		}
+	}
 	grant, err := st.admit(r.Context(), cred, q)
 	if err != nil {
 		return err

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"customhouse"
+	"customhouse/policy"
 	"customhouse/registry"
 )
 
@@ -360,4 +362,27 @@ func TestS69_ContentEncoding(t *testing.T) {
 	// What comes out has no encoding either, whatever the client would take.
 	d := admin.pushBlob("a/app", bytes.Repeat([]byte("compressible"), 1000))
 	admin.get("/v2/a/app/blobs/"+d, "Accept-Encoding", "gzip").want(http.StatusOK, "").wantHeader("Content-Encoding", "")
+}
+
+// TestS48_PagesOfOthersPushNothing: a browser that knows a password sends it along with the form of whatever page, and sends it
+// from an address that rules may trust. So nobody takes over a blob from where they may pull to where others may.
+func TestS48_PagesOfOthersPushNothing(t *testing.T) {
+	h := open(t, setup{rules: []policy.Rule{allow("admin", "**", "*"), allow("bob", "shared/**", customhouse.Pull), {
+		Match: policy.Match{IP: policy.Values{"127.0.0.0/8", "::1"}, Name: policy.Values{"local/**"}}, Actions: []customhouse.Action{"*"},
+	}}})
+	admin := h.as("admin")
+	layer := admin.pushImage("secret/app", "v1", "plans").layerD
+	const form = "application/x-www-form-urlencoded"
+	mount := "/v2/shared/app/blobs/uploads/?from=secret/app&mount=" + layer
+	for _, headers := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
+		admin.do("POST", mount, nil, append(headers, "Content-Type", form)...).want(http.StatusForbidden, "DENIED")
+		h.as("").do("POST", "/v2/local/app/blobs/uploads/", nil, append(headers, "Content-Type", form)...).want(http.StatusForbidden, "DENIED")
+	}
+	h.as("").do("POST", "/v2/local/app/blobs/uploads/", nil).want(http.StatusAccepted, "")
+	h.as("bob").head("/v2/shared/app/blobs/"+layer).want(http.StatusNotFound, "")
+	for _, headers := range [][]string{nil, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", h.http.URL}} {
+		admin.do("POST", mount, nil, headers...).want(http.StatusCreated, "")
+	}
+	token := h.with(h.token("admin", "repository:shared/app:pull,push", "repository:secret/app:pull"))
+	token.do("POST", mount, nil, "Origin", "https://ui.example").want(http.StatusCreated, "") // which no form can hold
 }
