@@ -18,7 +18,7 @@ var (
 	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
 )
 
-// Links between pages, to their sections too, lead somewhere.
+// Links between pages, to their sections too, lead somewhere, and to every page from the README.
 func TestLinks(t *testing.T) {
 	anchors := map[string][]string{}
 	pages := map[string]string{}
@@ -49,6 +49,7 @@ func TestLinks(t *testing.T) {
 	if len(pages) < 20 {
 		t.Fatalf("found %d pages, want all of them", len(pages))
 	}
+	next := map[string][]string{}
 	for page, prose := range pages {
 		for _, m := range link.FindAllStringSubmatch(prose, -1) {
 			if strings.Contains(m[1], "://") {
@@ -64,6 +65,21 @@ func TestLinks(t *testing.T) {
 			} else if section != "" && !slices.Contains(anchors[to], section) {
 				t.Errorf("%s links to %s; %s has the sections %s", page, m[1], to, strings.Join(anchors[to], ", "))
 			}
+			next[page] = append(next[page], to)
+		}
+	}
+	reached := map[string]bool{"README.md": true}
+	for queue := []string{"README.md"}; len(queue) > 0; queue = queue[1:] {
+		for _, to := range next[queue[0]] {
+			if !reached[to] {
+				reached[to] = true
+				queue = append(queue, to)
+			}
+		}
+	}
+	for page := range pages {
+		if filepath.Dir(page) == "docs" && !reached[page] {
+			t.Errorf("no link leads from the README to %s", page)
 		}
 	}
 }

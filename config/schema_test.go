@@ -345,6 +345,8 @@ func plural(t reflect.Type) string {
 		return name
 	case strings.HasPrefix(name, "list "):
 		return strings.Replace(name, "list", "lists", 1)
+	case strings.HasSuffix(name, "x"):
+		return name + "es"
 	default:
 		return name + "s"
 	}
