@@ -14,6 +14,7 @@ import (
 
 	"customhouse"
 	"customhouse/authn"
+	"customhouse/token"
 )
 
 // login tells whose name and password cred holds; with the JWT of a workload for a password, whatever name comes with it.
@@ -65,6 +66,11 @@ func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key 
 		g.logins.remember(key, id, now)
 	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):
 		failed = true
+	}
+	if errors.Is(err, authn.ErrUnknownUser) && len(g.workloads) > 0 {
+		if issuer := token.IssuerOf(string(cred.Secret)); issuer != "" { // misspelt, most likely
+			err = fmt.Errorf("%w; the password is a JWT, and its issuer %.200q is none of auth.workload", err, issuer)
+		}
 	}
 	return id, err
 }

@@ -247,6 +247,20 @@ func TestWorkloadTokensEnd(t *testing.T) {
 	}
 }
 
+// Who misspells an issuer finds in the log what the JWTs say; their bearers hear what all hear who are unknown.
+func TestWorkloadOfUnknownIssuer(t *testing.T) {
+	h, c, _ := newCIHouse(t, ofGitHub)
+	text := c.jwt(t, "ec", c.job(h.now, map[string]any{"iss": c.URL + "/"}))
+	_, err := h.Issue(t.Context(), gate.TokenRequest{Credential: basic("x", text)})
+	var r *gate.Refusal
+	if !errors.As(err, &r) || !strings.Contains(r.Ground.Reason, fmt.Sprintf("its issuer %q is none of auth.workload", c.URL+"/")) {
+		t.Fatalf("Issue = %v, want a refusal that names the issuer", err)
+	}
+	if r.Err.Message != "wrong account or password" {
+		t.Errorf("the client is told %q", r.Err.Message)
+	}
+}
+
 // TestS25_WorkloadConfusion: what is signed by whoever, for whomever, is one thing only, and no name is taken for another.
 func TestS25_WorkloadConfusion(t *testing.T) {
 	h, c, _ := newCIHouse(t, ofGitHub)
