@@ -131,7 +131,7 @@ func newEncryption(t config.TLS, http2 bool, before *encryption, log *slog.Logge
 	if !t.ACME.Enabled() {
 		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
 		if err != nil {
-			return nil, fmt.Errorf("load the certificate %s: %w", t.Certificate, err)
+			return nil, fmt.Errorf("load the certificate %s with the key %s: %w", t.Certificate, t.Key, err)
 		}
 		if now := time.Now(); now.After(pair.Leaf.NotAfter) {
 			log.Warn("the certificate has expired; clients will refuse it", "file", t.Certificate, "expired", pair.Leaf.NotAfter)
