@@ -145,8 +145,9 @@ func (a *adopting) pass(cmd *cobra.Command, o *content, layout *transfer.Layout,
 		verb = "would adopt"
 	}
 	rate := float64(done.Manifests) / max(done.Duration.Seconds(), 0.001)
-	fmt.Fprintf(cmd.OutOrStdout(), "%s %d manifests, %d tags and %d blobs of %d repositories in %s (%.0f manifests/s); %d repositories unchanged\n",
-		verb, done.Manifests, done.Tags, done.Blobs, done.Repositories-done.Unchanged, done.Duration.Round(time.Millisecond), rate, done.Unchanged)
+	fmt.Fprintf(cmd.OutOrStdout(), "%s %s, %s and %s of %s in %s (%.0f manifests/s); %s unchanged\n",
+		verb, count(done.Manifests, "manifest"), count(done.Tags, "tag"), count(done.Blobs, "blob"), count(done.Repositories-done.Unchanged, "repository"),
+		done.Duration.Round(time.Millisecond), rate, count(done.Unchanged, "repository"))
 	if done.Pruned > 0 {
 		fmt.Fprintf(cmd.OutOrStdout(), "removed %d tags and manifests that are gone from %s\n", done.Pruned, layout.Source)
 	}

@@ -133,7 +133,7 @@ func eventsReplayCommand(s *settings) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events are to be told again\n", n)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "to be told again: %s\n", count(int(n), "event"))
 				return err
 			})
 		},

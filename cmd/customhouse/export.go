@@ -80,8 +80,8 @@ registry that runs as somebody else.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "exported %d manifests and %d tags of %d repositories to %s: %d pieces of content, %d bytes, %d of them linked\n",
-				done.Manifests, done.Tags, done.Repositories, args[0], done.Blobs, done.Bytes, done.Linked)
+			fmt.Fprintf(cmd.OutOrStdout(), "exported %s and %s of %s to %s: %d pieces of content, %d bytes, %d of them linked\n",
+				count(done.Manifests, "manifest"), count(done.Tags, "tag"), count(done.Repositories, "repository"), args[0], done.Blobs, done.Bytes, done.Linked)
 			report.summary(done.Findings)
 			return nil
 		},

@@ -111,7 +111,7 @@ func (i *importing) run(cmd *cobra.Command, source string) (err error) {
 	done, err := take(cmd.Context(), o.Registry, source, i.opts)
 	end()
 	if err == nil || done.Names > 0 || done.Pieces > 0 {
-		fmt.Fprintf(cmd.OutOrStdout(), "imported %d images: %d pieces of content, %d bytes; %d were here\n", done.Names, done.Pieces, done.Bytes, done.Present)
+		fmt.Fprintf(cmd.OutOrStdout(), "imported %s: %d pieces of content, %d bytes; %d were here\n", count(done.Names, "image"), done.Pieces, done.Bytes, done.Present)
 	}
 	switch {
 	case errors.Is(err, context.Canceled):

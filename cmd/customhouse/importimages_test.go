@@ -64,7 +64,7 @@ func TestImportFromPrivateCA(t *testing.T) {
 		{nil, "certificate signed by unknown authority", "--ca FILE names who has issued its certificate"},
 		{[]string{"--ca", none}, "--ca: " + none + ": no certificate in it", ""},
 		{[]string{"--ca", ca + ".absent"}, "--ca: open ", ""},
-		{[]string{"--ca", ca}, "imported 1 images: 2 pieces of content", ""},
+		{[]string{"--ca", ca}, "imported 1 image: 2 pieces of content", ""},
 	} {
 		var out, warnings bytes.Buffer
 		cmd := importCommand()
