@@ -59,7 +59,7 @@ func TestAdoptDistribution(t *testing.T) {
 	crane.run(t, "push", l.dir, old.host+"/late/app:v1")
 	want["late/app:v1"] = l.index.Digest
 	old.kill() // it knows no other end
-	if second := tool.run(t, "adopt", folder, "--data", data, "--verify", "manifests"); !strings.Contains(second, "of 1 repositories") {
+	if second := tool.run(t, "adopt", folder, "--data", data, "--verify", "manifests"); !strings.Contains(second, "of 1 repository ") {
 		t.Errorf("second adopt = %q, want it to read one repository", second)
 	}
 
