@@ -104,8 +104,8 @@ func ProgramOf(path string) Program {
 
 // programOf tells by the keys that only one of them has whose configuration data is. The error is config.Errors.
 func programOf(name string, data []byte) (Program, error) {
-	var any map[string]yaml.Node
-	f, err := config.ParseForeign(name, data, &any, config.ForeignOptions{Lenient: true})
+	var keys map[string]yaml.Node
+	f, err := config.ParseForeign(name, data, &keys, config.ForeignOptions{Lenient: true})
 	if err != nil {
 		return "", err
 	}
