@@ -161,7 +161,7 @@ func robotShowCommand(s *settings) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object, as one of the array of `customhouse robot list --json`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object, as one of the array of customhouse robot list --json")
 	return cmd
 }
 
