@@ -39,7 +39,7 @@ type route struct {
 	base    bool                 // needs somebody, but nothing of them
 	list    bool                 // needs the catalog, or shows of it what the caller may see
 	byTag   bool                 // is about the tag in its path, if there is one
-	partly  bool                 // may be let through for a part of what it needs: content.go asks about each thing
+	partly  bool                 // may be let through for a part of what it needs: content.go and change.go ask about each thing
 	writes  bool                 // changes something
 	serve   func(*state, http.ResponseWriter, *http.Request, admitted) error
 }
