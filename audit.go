@@ -35,6 +35,13 @@ func AuditKinds() []string {
 // AuditMore is the only label of an entry whose labels were more than is kept, and the only claim in the same way.
 const AuditMore = "..."
 
+// PartlyKnown tells whether id, which comes from an entry, had more labels or claims than were kept.
+func PartlyKnown(id Identity) bool {
+	_, labels := id.Labels[AuditMore]
+	_, claims := id.Claims[AuditMore]
+	return labels || claims
+}
+
 // AuditEntry is something that is kept to be accounted for. Its JSON form is a line of the audit log.
 type AuditEntry struct {
 	Number   int64     `json:"number"` // from 1, without gaps

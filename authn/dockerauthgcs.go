@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ func NewGCSBucket(name, endpoint string, key []byte) (*GCSBucket, error) {
 		Email: k.Email, PrivateKey: []byte(k.Private), PrivateKeyID: k.ID, TokenURL: k.TokenURL, Scopes: []string{gcsScope}, Expires: time.Hour,
 	}}
 	var err error
-	if b.endpoint, err = url.Parse(endpoint); err != nil {
+	if b.endpoint, err = url.Parse(strings.TrimSuffix(endpoint, "/")); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -80,8 +81,10 @@ func (g *GCSBucket) read(ctx context.Context) (map[string][]byte, error) {
 	named := outbound.NewNamed(gcsTimeout, "auth.app_passwords.import", hosts...)
 	transport := &http.Transport{Proxy: named.Proxy, DialContext: named.DialContext, TLSHandshakeTimeout: gcsTimeout, MaxIdleConnsPerHost: gcsAtOnce, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
-	client := g.account.Client(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: transport, Timeout: gcsTimeout}))
-	client.Timeout = gcsTimeout
+	stays := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for nobody else
+	base := &http.Client{Transport: transport, Timeout: gcsTimeout, CheckRedirect: stays}
+	tokens := g.account.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, base))
+	client := &http.Client{Transport: &oauth2.Transport{Source: tokens, Base: transport}, Timeout: gcsTimeout, CheckRedirect: stays}
 
 	records := map[string][]byte{}
 	var mu sync.Mutex

@@ -3,12 +3,10 @@ package authn_test
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"customhouse"
 	"customhouse/authn"
@@ -17,15 +15,7 @@ import (
 
 // Who had signed in by docker_auth with its records in Google Cloud Storage needs not sign in again.
 func TestReadDockerAuthGCS(t *testing.T) {
-	f := newForge(t, false)
-	p, err := authn.NewGitHub(authn.GitHubOptions{ClientID: "id", ClientSecret: "s&=cret", WebURL: f.URL, APIURL: f.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log strings.Builder
-	b := authn.NewBrowser(p, &signIns{}, newSeal(t), authn.NewPasswords(authn.PasswordOptions{}), authn.BrowserOptions{Memory: -1, Log: slog.New(slog.NewTextHandler(&log, nil))})
-	record := fmt.Sprintf(`{"token_type":"bearer","access_token":"access-canary","valid_until":%q,"docker_password":%q,"labels":{"teams":["ops"]}}`,
-		time.Now().Add(time.Hour).Format(time.RFC3339Nano), string(hash(t, "abcdefghijklmnop", 4)))
+	b, record, log := takingOver(t)
 	read := func(bucket, endpoint string, key []byte) ([]customhouse.ImportedSignIn, error) {
 		t.Helper()
 		g, err := authn.NewGCSBucket(bucket, endpoint, key)

@@ -12,18 +12,25 @@ import (
 	"customhouse/e2e/backend"
 )
 
-// Who had signed in by docker_auth with its records in Redis, on a server or a cluster, with TLS or without, needs not sign
-// in again.
-func TestReadDockerAuthRedis(t *testing.T) {
+// takingOver returns a provider's people before they are taken over from docker_auth, a record of one of them, and the log.
+func takingOver(t *testing.T) (b *authn.Browser, record string, log *strings.Builder) {
+	t.Helper()
 	f := newForge(t, false)
 	p, err := authn.NewGitHub(authn.GitHubOptions{ClientID: "id", ClientSecret: "s&=cret", WebURL: f.URL, APIURL: f.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log strings.Builder
-	b := authn.NewBrowser(p, &signIns{}, newSeal(t), authn.NewPasswords(authn.PasswordOptions{}), authn.BrowserOptions{Memory: -1, Log: slog.New(slog.NewTextHandler(&log, nil))})
-	record := fmt.Sprintf(`{"token_type":"bearer","access_token":"access-canary","valid_until":%q,"docker_password":%q,"labels":{"teams":["ops"]}}`,
+	log = &strings.Builder{}
+	b = authn.NewBrowser(p, &signIns{}, newSeal(t), authn.NewPasswords(authn.PasswordOptions{}), authn.BrowserOptions{Memory: -1, Log: slog.New(slog.NewTextHandler(log, nil))})
+	record = fmt.Sprintf(`{"token_type":"bearer","access_token":"access-canary","valid_until":%q,"docker_password":%q,"labels":{"teams":["ops"]}}`,
 		time.Now().Add(time.Hour).Format(time.RFC3339Nano), string(hash(t, "abcdefghijklmnop", 4)))
+	return b, record, log
+}
+
+// Who had signed in by docker_auth with its records in Redis, on a server or a cluster, with TLS or without, needs not sign
+// in again.
+func TestReadDockerAuthRedis(t *testing.T) {
+	b, record, log := takingOver(t)
 	read := func(address string) ([]customhouse.ImportedSignIn, error) {
 		t.Helper()
 		a, err := authn.ParseRedisAddress(customhouse.Secret(address))

@@ -83,17 +83,10 @@ func (g *Gate) AnswerFor(ctx context.Context, who Asker, q Question) (string, er
 	if errors.Is(err, authn.ErrUnknownUser) {
 		return Deny, nil
 	}
-	if err == nil && who.Seen != nil && partial(c.identity) {
+	if err == nil && who.Seen != nil && customhouse.PartlyKnown(c.identity) {
 		return policy.Maybe, nil
 	}
 	return d.Answer(), err
-}
-
-// partial tells whether id, which was seen, had more labels or claims than are known.
-func partial(id customhouse.Identity) bool {
-	_, labels := id.Labels[customhouse.AuditMore]
-	_, claims := id.Claims[customhouse.AuditMore]
-	return labels || claims
 }
 
 // suppose decides q for somebody. The error is a *Refusal.

@@ -35,9 +35,9 @@ type recording struct {
 }
 
 func (r *recording) addFlags(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&r.files, "audit", nil, "`FILE` of the audit log, with a line of JSON for each decision, in place of what the data folder keeps; - is the standard input")
+	cmd.Flags().StringArrayVar(&r.files, "audit", nil, "`FILE` of the audit log, with a line of JSON for each decision, in place of what the data folder keeps; - is the standard input; may be repeated")
 	cmd.Flags().StringVar(&r.data, "data", "", "`FOLDER` that holds everything, in place of data in the configuration")
-	cmd.Flags().StringVar(&r.since, "since", "", "only decisions since this `TIME`, such as 24h or 2026-12-31")
+	cmd.Flags().StringVar(&r.since, "since", "", "only decisions since this `TIME`, such as 24h, 7d or 2026-12-31")
 	cmd.MarkFlagDirname("data")
 }
 
@@ -46,14 +46,11 @@ func (r *recording) begin(now time.Time) (time.Time, error) {
 	if r.since == "" {
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(r.since); err == nil {
-		return now.Add(-d), nil
+	since, err := audit.ParseTime(r.since, now)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--since: %w", err)
 	}
-	var m config.Moment
-	if err := m.UnmarshalText([]byte(r.since)); err != nil {
-		return time.Time{}, fmt.Errorf("--since: want 24h, 2026-12-31 or 2026-12-31T18:00:00Z")
-	}
-	return m.Time, nil
+	return since, nil
 }
 
 // each calls do with the decisions that were recorded, in their order.
@@ -217,13 +214,11 @@ func (r *replay) others(e *customhouse.AuditEntry) bool {
 func (r *replay) note(q policy.Query, was, is policy.Decision, example string) {
 	r.Decisions++
 	a, b := was.Answer(), is.Answer()
-	_, labels := q.Identity.Labels[customhouse.AuditMore]
-	_, claims := q.Identity.Claims[customhouse.AuditMore]
 	switch {
 	case a == b:
 		r.Same++
 		return
-	case a == policy.Maybe || b == policy.Maybe || labels || claims:
+	case a == policy.Maybe || b == policy.Maybe || customhouse.PartlyKnown(q.Identity):
 		r.Unclear++
 		return
 	}

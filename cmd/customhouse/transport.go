@@ -172,28 +172,24 @@ func clientCAs(t config.TLS) (*x509.CertPool, error) {
 	if len(t.ClientCAs) == 0 {
 		return nil, nil
 	}
-	pool := x509.NewCertPool()
-	for _, file := range t.ClientCAs {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("tls.client_cas: %w", err)
-		}
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.client_cas: no certificate in %s", file)
-		}
+	pool, err := readCAs(t.ClientCAs...)
+	if err != nil {
+		return nil, fmt.Errorf("tls.client_cas: %w", err)
 	}
 	return pool, nil
 }
 
-// readCAs returns the authorities in a PEM file, which are trusted in place of the system's.
-func readCAs(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
+// readCAs returns the authorities in PEM files.
+func readCAs(files ...string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: no certificate in it", file)
+	for _, file := range files {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: no certificate in it", file)
+		}
 	}
 	return pool, nil
 }
