@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -65,6 +66,8 @@ func read(t *testing.T, path string) string {
 func write(t *testing.T, dir, name, content string) (path string) {
 	t.Helper()
 	path = filepath.Join(dir, name)
+	syscall.ForkLock.RLock() // a client that another test starts meanwhile would have it open, and no script could be started
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

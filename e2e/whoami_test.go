@@ -91,7 +91,7 @@ rules:
 	tool.refuse(t, []string{"hint: log in again with `docker login " + s.host}, "whoami", s.host, "--ca", ca)
 
 	// a credential helper keeps it
-	must(t, os.WriteFile(filepath.Join(dir, "docker-credential-test"), []byte("#!/bin/sh\nread host\n[ $host = "+s.host+` ] || { echo "credentials not found in native keychain"; exit 1; }
+	must(t, os.Chmod(write(t, dir, "docker-credential-test", "#!/bin/sh\nread host\n[ $host = "+s.host+` ] || { echo "credentials not found in native keychain"; exit 1; }
 printf '{"ServerURL":"%s","Username":"ann","Secret":"correct-horse"}' $host
 `), 0o755))
 	write(t, home, "config.json", string(encode(t, map[string]any{"credHelpers": map[string]string{s.host: "test"}})))

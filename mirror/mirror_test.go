@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ func program(t *testing.T, body string) (path, count string) {
 	t.Helper()
 	dir := t.TempDir()
 	path, count = filepath.Join(dir, "docker-credential-x"), filepath.Join(dir, "count")
+	syscall.ForkLock.RLock() // see program's
+	defer syscall.ForkLock.RUnlock()
 	must(t, os.WriteFile(path, []byte("#!/bin/sh\necho \"$1 $(cat)\" >>"+count+"\n"+body+"\n"), 0o700))
 	return path, count
 }

@@ -28,6 +28,8 @@ import (
 func script(t testing.TB, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program.sh")
+	syscall.ForkLock.RLock() // a program that another test starts meanwhile would have it open, and it could not be started
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
