@@ -65,7 +65,7 @@ func Open(ctx context.Context, file string, opts Options) (*DB, error) {
 	if err := private(file); err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
-	write, err := connect(file, "synchronous(full)", "foreign_keys(on)", "journal_size_limit(67108864)",
+	write, err := connect(ctx, file, "synchronous(full)", "foreign_keys(on)", "journal_size_limit(67108864)",
 		"temp_store(memory)") // what savepoints would undo is not worth a file
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func Open(ctx context.Context, file string, opts Options) (*DB, error) {
 		write.Close()
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
-	read, err := connect(file, "query_only(on)")
+	read, err := connect(ctx, file, "query_only(on)")
 	if err != nil {
 		write.Close()
 		return nil, err
@@ -122,14 +122,34 @@ func makeRoom(log string) {
 	_ = syscall.Fallocate(int(f.Fd()), keepSize, 0, logRoom)
 }
 
-func connect(file string, pragmas ...string) (*sql.DB, error) {
-	q := url.Values{"_pragma": append([]string{"busy_timeout(5000)", "journal_mode(wal)"}, pragmas...)}
+// busyTime is how long one waits for a lock of another process.
+const busyTime = 5 * time.Second
+
+// connect opens the file. SQLite waits for locks by itself, but for the one by which the write-ahead log comes into use.
+func connect(ctx context.Context, file string, pragmas ...string) (*sql.DB, error) {
+	busy := fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds())
+	q := url.Values{"_pragma": append([]string{busy, "journal_mode(wal)"}, pragmas...)}
 	name := (&url.URL{Scheme: "file", OmitHost: true, Path: file, RawQuery: q.Encode()}).String()
 	db, err := driver.Open(name, stablePlans)
 	if err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
-	return db, nil
+	for end := time.Now().Add(busyTime); ; {
+		err := db.PingContext(ctx)
+		if err == nil {
+			return db, nil
+		}
+		if !errors.Is(err, sqlite3.BUSY) || time.Now().After(end) {
+			db.Close()
+			return nil, fmt.Errorf("open the index: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			db.Close()
+			return nil, context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // stablePlans keeps SQLite from planning a prepared query anew for each set of arguments, which would cost more than most
