@@ -45,6 +45,20 @@ func chooseCores() cores {
 	return cores{all: all, server: all[:1], client: all[1:2]}
 }
 
+// keepTo keeps this process on some of the cores (none for all) until back is called. If it does not work the figures are
+// worse, and nothing else.
+func (c cores) keepTo(some []int) (back func()) {
+	if len(some) == 0 {
+		return func() {}
+	}
+	pinSelf(some)
+	before := runtime.GOMAXPROCS(len(some))
+	return func() {
+		runtime.GOMAXPROCS(before)
+		pinSelf(c.all)
+	}
+}
+
 // startup is what is known of a peer's starts.
 type startup struct {
 	first time.Duration // with an empty folder, until it answers
@@ -148,10 +162,8 @@ func (d *driver) start(ctx context.Context, p peer, dir string, tokens bool, on 
 
 // measureAll measures the scenarios that are, or are not, pinned.
 func (d *driver) measureAll(ctx context.Context, r *report, name string, tokens bool, t *target, server *process, pinned bool) {
-	if pinned && len(d.cores.client) > 0 {
-		pinSelf(d.cores.client) // if it does not work the figures are worse, and nothing else
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(d.cores.client)))
-		defer pinSelf(d.cores.all)
+	if pinned {
+		defer d.cores.keepTo(d.cores.client)()
 	}
 	_, issues := t.auth.(*tokenEndpoint)
 	for _, s := range d.scenarios {

@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	switch {
 	case o.answerLines:
-		return answerLines(os.Stdin, stdout)
+		return answerLines(standardStreams())
 	case o.answerPosts != "":
 		return answerPosts(ctx, o.answerPosts)
 	case o.service:

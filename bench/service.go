@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -206,14 +205,18 @@ func writeTokenKey(dir string) error {
 		os.WriteFile(filepath.Join(dir, "token.crt"), block("CERTIFICATE", certificate), 0o600))
 }
 
-// measurePrimitives measures what each case is compared with, on the core that servers have.
-func (s *tokenService) measurePrimitives(ctx context.Context) error {
-	if len(s.cores.server) > 0 {
-		if err := pinThread(0, s.cores.server); err != nil {
-			return err
-		}
-		defer pinThread(0, s.cores.all) // cannot fail: it had them before
-	}
+// measurePrimitives measures what each case is compared with, on the core that servers have. What is started shares it, as
+// it does there. It runs in a goroutine that is not bound to a thread, as a server's.
+func (s *tokenService) measurePrimitives(ctx context.Context) (err error) {
+	defer s.cores.keepTo(s.cores.server)()
+	var measuring sync.WaitGroup
+	measuring.Go(func() { err = s.repeatPrimitives(ctx) })
+	measuring.Wait()
+	return err
+}
+
+// repeatPrimitives counts how often each of them can be done in a second, one after the other.
+func (s *tokenService) repeatPrimitives(ctx context.Context) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -279,11 +282,7 @@ func (s *tokenService) measure(ctx context.Context, c serviceCase, config string
 	if err != nil {
 		return cell{err: err}
 	}
-	if len(s.cores.client) > 0 {
-		pinSelf(s.cores.client) // if it does not work the figures are worse, and nothing else
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(s.cores.client)))
-		defer pinSelf(s.cores.all)
-	}
+	defer s.cores.keepTo(s.cores.client)()
 	exchanges, err := tokenRequests(ctx, addr, c.asks)
 	if err != nil {
 		return cell{err: err}

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -35,3 +37,5 @@ func cpuTime(int) time.Duration       { return 0 }
 func childAttr() *syscall.SysProcAttr { return nil }
 func flush()                          {}
 func warmMemory(int64) func()         { return func() {} }
+
+func standardStreams() (io.Reader, io.Writer) { return os.Stdin, os.Stdout }
