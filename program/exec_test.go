@@ -394,6 +394,31 @@ func TestS54_ClientLeaves(t *testing.T) {
 	}
 }
 
+// A program that has gone into another group ends when it has to, as any other: who asks waits for it, and so does Close.
+func TestS54_LeavesItsGroup(t *testing.T) {
+	started, await := signal(t)
+	text := "import os, sys, time; os.setpgid(0, os.getpgid(os.getppid())); open(sys.argv[1], 'w').write('x'); time.sleep(300)"
+	e, err := program.NewExec("python3", program.ExecOptions{Args: []string{"-c", text, started}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	go func() {
+		_, err := e.Ask(t.Context(), login("alice", "x"))
+		failed <- err
+	}()
+	await()
+	go e.Close()
+	select {
+	case err := <-failed:
+		if !errors.Is(err, program.ErrClosed) {
+			t.Errorf("Ask = %v, want ErrClosed", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("Ask waits for a program that nobody ends")
+	}
+}
+
 // What a program leaves behind in its group ends with it.
 func TestExecForksChildren(t *testing.T) {
 	m := mark(t, 2)

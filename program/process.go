@@ -162,13 +162,14 @@ func (p *process) files() {
 	}
 }
 
-// kill ends the process and all that it has started, unless it has ended. The id of its group is its own, and nobody
-// else's as long as it has not been reaped.
+// kill ends the process, wherever it has gone, and its group, with all that it has started, unless it has ended. Their
+// id is nobody else's as long as it has not been reaped.
 func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.reaped {
-		_ = unix.Kill(-p.pid, unix.SIGKILL) // nothing is left when it fails
+		_ = unix.Kill(-p.pid, unix.SIGKILL) // nothing is left of the group when it fails
+		_ = unix.Kill(p.pid, unix.SIGKILL)  // which the process may have left
 	}
 }
 
