@@ -173,14 +173,18 @@ func (b *Browser) taken(who Person, attrs ...any) error {
 
 // take writes into s what the provider has said.
 func (b *Browser) take(s *customhouse.SignIn, who Person) error {
-	tokens, err := json.Marshal(who.Tokens)
+	s.Subject, s.Account, s.Labels, s.Ended = who.Subject, who.Account, who.Labels, ""
+	s.Checked = b.now()
+	s.Due = b.due(who.Tokens, s.Checked)
+	return b.takeTokens(s, who.Tokens)
+}
+
+func (b *Browser) takeTokens(s *customhouse.SignIn, t Tokens) error {
+	plain, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
-	s.Subject, s.Account, s.Labels, s.Ended = who.Subject, who.Account, who.Labels, ""
-	s.Tokens = b.seal.Seal(tokens, b.about(s))
-	s.Checked = b.now()
-	s.Due = b.due(who.Tokens, s.Checked)
+	s.Tokens = b.seal.Seal(plain, b.about(s))
 	return nil
 }
 
@@ -461,6 +465,12 @@ func (b *Browser) refresh(ctx context.Context, s *customhouse.SignIn) (Person, e
 	}
 	who, err := b.provider.Refresh(ctx, tokens)
 	switch {
+	case err != nil && who.Tokens != (Tokens{}) && who.Tokens != tokens: // those that we have are spent
+		kept := b.takeTokens(s, who.Tokens)
+		if kept == nil {
+			kept = b.store.UpdateSignIn(context.WithoutCancel(ctx), *s)
+		}
+		return Person{}, errors.Join(err, kept)
 	case err != nil:
 		return Person{}, err
 	case who.Issuer != s.Issuer || s.Subject != "" && who.Subject != s.Subject:

@@ -3,6 +3,7 @@ package authn_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -346,6 +347,28 @@ func TestS17_LabelsAndMembership(t *testing.T) {
 	v.enter(t)
 	if _, err := v.Authenticate(t.Context(), cred); err != nil {
 		t.Fatalf("Authenticate after another sign-in = %v", err)
+	}
+}
+
+// TestR48_RefreshTokenOutlivesAnOutage: a provider that replaces a refresh token and fails right after knows the new one only.
+func TestR48_RefreshTokenOutlivesAnOutage(t *testing.T) {
+	broken := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
+	for _, path := range []string{"/info", "/keys"} {
+		v := newVisit(t, nil)
+		secret, _ := v.password(t, time.Time{})
+		cred := basic("alice@example.com", string(secret))
+		v.now = v.now.Add(2 * time.Hour)
+		v.with(func(o *op) { o.shift, o.handler[path] = 2*time.Hour, broken })
+		for range 3 {
+			if _, err := v.Authenticate(t.Context(), cred); err == nil || errors.Is(err, authn.ErrWrongPassword) {
+				t.Fatalf("%s: Authenticate while it is broken = %v, want an outage", path, err)
+			}
+			v.now = v.now.Add(time.Minute)
+		}
+		v.with(func(o *op) { delete(o.handler, path) })
+		if _, err := v.Authenticate(t.Context(), cred); err != nil {
+			t.Fatalf("%s: Authenticate after the outage = %v", path, err)
+		}
 	}
 }
 

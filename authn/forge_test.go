@@ -236,7 +236,14 @@ func TestGitLab(t *testing.T) {
 	f.with(func() { f.user = `{"id":17,"username":"alice","state":"blocked"}` })
 	_, err = p.Refresh(t.Context(), who.Tokens)
 	wantNotVouched(t, "Refresh of a blocked account", err)
-	f.with(func() { f.broken = true })
+	f.with(func() { f.limited = true })
+	now = now.Add(3 * time.Hour)
+	next, err := p.Refresh(t.Context(), who.Tokens)
+	wantOutage(t, "Refresh beyond the rate limit", err)
+	if next.Tokens.Refresh == "" || next.Tokens.Refresh == who.Tokens.Refresh {
+		t.Fatal("Refresh loses the token that took the place of the one it had")
+	}
+	f.with(func() { f.limited, f.broken = false, true })
 	_, err = p.Refresh(t.Context(), who.Tokens)
 	wantOutage(t, "Refresh while GitLab fails", err)
 	if _, err := authn.NewGitLab(authn.GitLabOptions{ClientID: "id", Group: "acme", Scopes: []string{"read_user"}}); err == nil {

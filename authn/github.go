@@ -91,7 +91,11 @@ func (p *GitHub) Refresh(ctx context.Context, have Tokens) (Person, error) {
 	if err != nil {
 		return Person{}, err
 	}
-	return p.person(ctx, t, have)
+	who, err := p.person(ctx, t, have)
+	if err != nil {
+		return Person{Tokens: tokensOf(t, have)}, err
+	}
+	return who, nil
 }
 
 func (p *GitHub) person(ctx context.Context, t *oauth2.Token, before Tokens) (Person, error) {

@@ -93,7 +93,11 @@ func (p *GitLab) Refresh(ctx context.Context, have Tokens) (Person, error) {
 	if err != nil {
 		return Person{}, err
 	}
-	return p.person(ctx, t, have)
+	who, err := p.person(ctx, t, have)
+	if err != nil {
+		return Person{Tokens: tokensOf(t, have)}, err
+	}
+	return who, nil
 }
 
 func (p *GitLab) person(ctx context.Context, t *oauth2.Token, before Tokens) (Person, error) {

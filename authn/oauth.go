@@ -29,7 +29,8 @@ type Provider interface {
 	Begin(context.Context, Attempt) (string, error)
 	// Finish tells who has signed in, given the code with which the browser came back.
 	Finish(ctx context.Context, a Attempt, code string) (Person, error)
-	// Refresh asks again about somebody who has signed in. The tokens of the Person take the place of those given.
+	// Refresh asks again about somebody who has signed in. The tokens of the Person take the place of those given, those
+	// beside an error too: the provider may have replaced them before it failed.
 	Refresh(context.Context, Tokens) (Person, error)
 }
 

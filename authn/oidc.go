@@ -144,11 +144,15 @@ func (p *OIDC) Refresh(ctx context.Context, have Tokens) (Person, error) {
 	if err != nil {
 		return Person{}, err
 	}
+	var who Person
 	id, err := p.verify(ctx, d, t)
-	if err != nil {
-		return Person{}, err
+	if err == nil {
+		who, err = p.person(ctx, d, id, t, have)
 	}
-	return p.person(ctx, d, id, t, have)
+	if err != nil {
+		return Person{Tokens: tokensOf(t, have)}, err
+	}
+	return who, nil
 }
 
 // discover returns what the provider says of itself.
