@@ -89,7 +89,8 @@ func NewPlugin(ctx context.Context, path string, o PluginOptions) (_ *Plugin, er
 	pages := uint32(min(max(o.Memory/pageSize, 1), 1<<16))
 	p := &Plugin{o: o, path: path, turns: newTurns(o.Instances, waitingFor*o.Instances)}
 	p.life, p.end = context.WithCancel(context.Background())
-	p.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCloseOnContextDone(true).WithMemoryLimitPages(pages))
+	features := api.CoreFeaturesV2.SetEnabled(api.CoreFeatureReferenceTypes, false) // with it tables would grow, which nothing bounds
+	p.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCloseOnContextDone(true).WithMemoryLimitPages(pages).WithCoreFeatures(features))
 	defer func() {
 		if err != nil {
 			p.end()

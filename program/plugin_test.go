@@ -162,7 +162,11 @@ func TestPluginRefused(t *testing.T) {
 		"the module imports env.system":                head + rest + `int system(const char *); EXPORT(customhouse_ask) u64 ask(char *text, u32 size) { return system(text); }`,
 		"version 2 of the interface":                   strings.Replace(head+rest+ask, "return 1;", "return 2;", 1),
 		"memory":                                       head + rest + ask + `char much[8 << 20] = {1}; EXPORT(more) char *more(void) { return much; }`,
-		"failed":                                       head + rest + ask + `EXPORT(_initialize) void init(void) { __builtin_trap(); }`,
+		"reference-types": head + rest + `__attribute__((target("reference-types"))) EXPORT(customhouse_ask) u64 ask(char *text, u32 size) {
+			__asm__ volatile(".tabletype __indirect_function_table, funcref\n ref.null_func\n i32.const 100000000\n table.grow __indirect_function_table\n drop\n");
+			return say("{}");
+		}`, // memory that the bound of memory is not about
+		"failed": head + rest + ask + `EXPORT(_initialize) void init(void) { __builtin_trap(); }`,
 	} {
 		if _, err := program.NewPlugin(t.Context(), cPlugin(t, source), program.PluginOptions{Memory: 4 << 20}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("NewPlugin = %v, want %q", err, want)
