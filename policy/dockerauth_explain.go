@@ -130,7 +130,9 @@ func (a *acl) lint() []Finding {
 				continue
 			}
 			key := "match." + aclField(f).String()
-			report(key, p.odd())
+			if aclField(f) != accountField || p.written != "" { // that is how anonymous is meant
+				report(key, p.odd())
+			}
 			if aclField(f) == accountField || aclField(f) == nameField {
 				report(key, p.unanchored())
 			}
