@@ -105,6 +105,7 @@ func (s *keySet) fetch(ctx context.Context, now time.Time) error {
 		return errors.New("the keys of the issuer could not be fetched a moment ago")
 	}
 	s.tried = now
+	ctx = context.WithoutCancel(ctx) // who asked may leave; others need them too
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
 		return err

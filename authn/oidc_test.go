@@ -1,6 +1,7 @@
 package authn_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -316,6 +317,30 @@ func TestS47_HostileProviders(t *testing.T) {
 			t.Fatalf("Finish after the provider is back = %v", err)
 		}
 	})
+}
+
+// TestR48_KeysAreForEverybody: who leaves while the keys are fetched takes them from nobody else.
+func TestR48_KeysAreForEverybody(t *testing.T) {
+	o := newOP(t)
+	p := o.at(t, nil)
+	a := authn.NewAttempt("https://registry.example.com/ui/callback/oidc")
+	begin, err := p.Begin(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	o.with(func(o *op) {
+		o.keys = func() any {
+			leave()
+			return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: o.key.Public(), KeyID: "one", Use: "sig"}}}
+		}
+	})
+	if _, err := p.Finish(ctx, a, o.sendBack(t, begin)); err == nil {
+		t.Fatal("Finish of who has left = nil")
+	}
+	if _, err := signIn(t, o, p, nil); err != nil {
+		t.Fatalf("Finish of somebody else right after = %v", err)
+	}
 }
 
 func TestGoogle(t *testing.T) {
