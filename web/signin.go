@@ -35,8 +35,10 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request, b *authn.Browser
 	if err != nil {
 		return err
 	}
-	if redirect.Host != r.Host { // the cookie has to be where the provider sends the browser back to
-		there := url.URL{Scheme: redirect.Scheme, Host: redirect.Host, Path: h.o.Prefix + "/ui/sign-in/" + b.Name()}
+	// The cookie has to be where the provider sends the browser back to. Once there, the Host header may say something else
+	// yet: browsers write it in their way, and some proxies write their own.
+	if redirect.Host != r.Host && !r.URL.Query().Has("there") {
+		there := url.URL{Scheme: redirect.Scheme, Host: redirect.Host, Path: h.o.Prefix + "/ui/sign-in/" + b.Name(), RawQuery: "there"}
 		http.Redirect(w, r, there.String(), http.StatusSeeOther)
 		return nil
 	}
