@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -9,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -265,9 +265,20 @@ func (p *OIDC) verify(ctx context.Context, d *discovered, t *oauth2.Token) (*oid
 	return id, nil
 }
 
+// claimSet is what a provider says of somebody, with numbers as they are written: two of those that name groups may be one
+// float64.
+type claimSet map[string]any
+
+// UnmarshalJSON adds the members of an object.
+func (c *claimSet) UnmarshalJSON(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	return d.Decode((*map[string]any)(c))
+}
+
 // person reads who it is from the ID token and from the provider's user info.
 func (p *OIDC) person(ctx context.Context, d *discovered, id *oidc.IDToken, t *oauth2.Token, before Tokens) (Person, error) {
-	claims := map[string]any{}
+	claims := claimSet{}
 	if d.userInfo != "" {
 		_, err := p.client.getJSON(ctx, d.userInfo, t.AccessToken, nil, func(body []byte) error { return json.Unmarshal(body, &claims) })
 		if isStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
@@ -304,7 +315,7 @@ func (p *OIDC) person(ctx context.Context, d *discovered, id *oidc.IDToken, t *o
 }
 
 // account returns the name of the account that claims give.
-func (p *OIDC) account(claims map[string]any) (string, error) {
+func (p *OIDC) account(claims claimSet) (string, error) {
 	value, _ := claim(claims, p.o.AccountClaim)
 	name, ok := value.(string)
 	if !ok {
@@ -365,8 +376,8 @@ func claimValues(claims map[string]any, path string) []string {
 			values = append(values, v)
 		case bool:
 			values = append(values, fmt.Sprint(v))
-		case float64:
-			values = append(values, strconv.FormatFloat(v, 'f', -1, 64))
+		case json.Number:
+			values = append(values, v.String())
 		}
 	}
 	return values

@@ -24,13 +24,13 @@ import (
 func TestOIDC(t *testing.T) {
 	o := newOP(t)
 	o.claims = map[string]any{
-		"groups": []any{"ci", "ops", 7, true, map[string]any{}}, "team": "core", "realm_access": map[string]any{"roles": []any{"dev"}},
+		"groups": []any{"ci", "ops", 7, true, map[string]any{}, json.Number("9007199254740993")}, "team": "core", "realm_access": map[string]any{"roles": []any{"dev"}},
 		"https://example.com/a.b": []any{"dotted"}, "at_hash": halfHash("access"),
 	}
-	o.info = map[string]any{"sub": "s1", "office": "berlin"}
+	o.info = map[string]any{"sub": "s1", "office": "berlin", "floor": json.Number("1234567890123456789")}
 	p := o.at(t, func(o *authn.OIDCOptions) {
 		o.Labels = map[string]string{
-			"group": "groups", "team": "team", "role": "realm_access.roles", "dotted": "https://example.com/a.b", "office": "office", "none": "absent.at.all",
+			"group": "groups", "team": "team", "role": "realm_access.roles", "dotted": "https://example.com/a.b", "office": "office", "floor": "floor", "none": "absent.at.all",
 		}
 	})
 	who, err := signIn(t, o, p, nil)
@@ -38,7 +38,8 @@ func TestOIDC(t *testing.T) {
 		t.Fatalf("Finish = %v", err)
 	}
 	want := authn.Person{Issuer: o.URL, Subject: "s1", Account: "alice@example.com", Tokens: who.Tokens, Labels: map[string][]string{
-		"group": {"ci", "ops", "7", "true"}, "team": {"core"}, "role": {"dev"}, "dotted": {"dotted"}, "office": {"berlin"},
+		"group": {"ci", "ops", "7", "true", "9007199254740993"}, "team": {"core"}, "role": {"dev"}, "dotted": {"dotted"}, "office": {"berlin"},
+		"floor": {"1234567890123456789"},
 	}}
 	if diff := cmp.Diff(want, who); diff != "" {
 		t.Fatalf("Person (-want +got):\n%s", diff)
