@@ -125,8 +125,9 @@ type AppPasswords struct {
 	// data at the first start.
 	Key string `yaml:"key"`
 
-	// Whether accounts of the same name are one account, whichever source or provider vouches for them. Otherwise a name
-	// belongs to the first who comes with it, and others are refused.
+	// Whether accounts of the same name are one account, whichever source or provider vouches for them: the first in
+	// auth.order that knows the name checks its password. Otherwise a name belongs to the first who comes with it, and
+	// others are refused.
 	MergeIdentities bool `yaml:"merge_identities"`
 
 	// Whether the pages answer at docker_auth's paths too, such as /github_auth, and providers send browsers back there.
