@@ -31,6 +31,10 @@ type Options struct {
 
 	// Dir is the folder that relative paths are relative to. Empty is the working directory.
 	Dir string
+
+	// Data is the folder for what a docker_auth is to remember, in place of the one that its file names. Empty leaves that to
+	// the file.
+	Data string
 }
 
 // Warning is one thing that the owner of a foreign file should know.

@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -35,6 +36,7 @@ func dockerAuthFrom(name string, data []byte, o Options, checkFiles bool) (*conf
 	if err != nil {
 		return nil, nil, err
 	}
+	t.data = t.absolute(o.Data)
 	t.translate()
 	return t.end()
 }
@@ -43,12 +45,13 @@ func dockerAuthFrom(name string, data []byte, o Options, checkFiles bool) (*conf
 type dockerTranslation struct {
 	translation
 	lenient bool
+	data    string // the folder that counts before the one that the file names; "" for none
 	from    dockerAuth
 }
 
 func (t *dockerTranslation) translate() {
 	t.to.Auth.Accounts, t.to.Auth.Anonymous = false, false // nobody but those whom the file knows
-	t.to.Rules = []policy.Rule{}
+	t.to.Rules, t.to.Data = []policy.Rule{}, t.data
 	t.server()
 	t.token()
 	t.users()
@@ -61,6 +64,7 @@ func (t *dockerTranslation) translate() {
 	t.rules()
 	t.methods()
 	t.overlay(&t.from.Customhouse)
+	t.to.Data = cmp.Or(t.data, t.to.Data)
 	t.check(dockerOrigins)
 	t.lint()
 }

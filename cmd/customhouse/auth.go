@@ -23,7 +23,7 @@ told in warnings.`,
 }
 
 func authCheckCommand() *cobra.Command {
-	var lenient bool
+	var o compat.Options
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Tell all that is wrong with a file of docker_auth, and what is done otherwise",
@@ -35,7 +35,7 @@ was.`,
 		Args:              takes(1),
 		ValidArgsFunction: completeYAML,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, warnings, err := loadDockerAuth(args[0], lenient)
+			_, warnings, err := loadDockerAuth(args[0], o)
 			printWarnings(cmd.ErrOrStderr(), warnings)
 			if err != nil {
 				return err
@@ -44,7 +44,9 @@ was.`,
 			return err
 		},
 	}
-	addLenient(cmd, &lenient)
+	addLenient(cmd, &o.Lenient)
+	cmd.Flags().StringVar(&o.Data, "data", "", "`FOLDER` that auth serve is given with its flag of that name")
+	cmd.MarkFlagDirname("data")
 	return cmd
 }
 
@@ -54,12 +56,12 @@ func addLenient(cmd *cobra.Command, lenient *bool) {
 }
 
 // loadDockerAuth reads the configuration of docker_auth in file. Warnings come with an error too.
-func loadDockerAuth(file string, lenient bool) (*config.Config, []compat.Warning, error) {
-	c, warnings, err := compat.LoadDockerAuth(file, compat.Options{Lenient: lenient})
+func loadDockerAuth(file string, o compat.Options) (*config.Config, []compat.Warning, error) {
+	c, warnings, err := compat.LoadDockerAuth(file, o)
 	if err = whose(file, compat.DockerAuth, err); errors.As(err, new(foreign)) {
 		warnings = nil
 	}
-	return c, warnings, lenientHint(err, lenient)
+	return c, warnings, lenientHint(err, o.Lenient)
 }
 
 // lenientHint is a hint for the mistakes in a foreign file that was read strictly and need not have been.

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"customhouse/compat"
 	"customhouse/config"
@@ -23,8 +21,7 @@ const authServer = "auth_server"
 // authServe are the flags and the argument of auth serve.
 type authServe struct {
 	glog    glogFlags
-	lenient bool
-	data    string
+	reading compat.Options
 	file    string
 	more    []string // arguments behind the file
 }
@@ -34,8 +31,8 @@ func authServeCommand() *cobra.Command {
 	flags := flag.NewFlagSet(authServer, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	a.glog.addFlags(flags)
-	flags.BoolVar(&a.lenient, "lenient", false, "ignore unknown and duplicate keys, as docker_auth does")
-	flags.StringVar(&a.data, "data", "", "`FOLDER` for what is to be remembered, such as refresh tokens; without it there are none")
+	flags.BoolVar(&a.reading.Lenient, "lenient", false, "ignore unknown and duplicate keys, as docker_auth does")
+	flags.StringVar(&a.reading.Data, "data", "", "`FOLDER` for what is to be remembered, such as refresh tokens; without it there are none")
 	cmd := &cobra.Command{
 		Use:   "serve [flags] CONFIG",
 		Short: "Serve tokens as docker_auth's configuration says",
@@ -82,7 +79,7 @@ func (a *authServe) parse(flags *flag.FlagSet, args []string) error {
 
 // serve runs the token service until ctx ends.
 func (a *authServe) serve(ctx context.Context, stdout, stderr io.Writer) error {
-	c, warnings, err := a.load()
+	c, warnings, err := loadDockerAuth(a.file, a.reading)
 	if err != nil {
 		printWarnings(stderr, warnings)
 		return err
@@ -99,26 +96,12 @@ func (a *authServe) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if !c.TLS.Enabled() {
 		log.Warn("passwords and tokens cross the network readable: there is no TLS")
 	}
-	r := role{file: a.file, load: func() (*config.Config, error) {
-		c, warnings, err := a.load()
+	r := role{flags: []string{"--data"}, file: a.file, load: func() (*config.Config, error) {
+		c, warnings, err := loadDockerAuth(a.file, a.reading)
 		a.tell(log, warnings)
 		return c, err
 	}}
 	return r.serve(ctx, c, log, nil, stdout)
-}
-
-// load reads the configuration, with the flags applied.
-func (a *authServe) load() (*config.Config, []compat.Warning, error) {
-	c, warnings, err := loadDockerAuth(a.file, a.lenient)
-	if err != nil {
-		return nil, warnings, err
-	}
-	if a.data != "" {
-		if c.Data, err = filepath.Abs(a.data); err != nil {
-			return nil, warnings, fmt.Errorf("--data: %w", err)
-		}
-	}
-	return c, warnings, nil
 }
 
 // tell writes warnings to the log.

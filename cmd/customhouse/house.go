@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,14 +37,14 @@ const (
 // role is what a process serves, and where it has its configuration from.
 type role struct {
 	registry bool                           // with content; else a token service alone
-	flags    bool                           // whether --listen and --data replace parts of the configuration
+	flags    []string                       // that replace parts of the configuration
 	file     string                         // the configuration; "" for none
 	load     func() (*config.Config, error) // reads it
 }
 
 // another is the hint that something else is to be named, which the flag does where there is one.
 func (r role) another(what, flag string) string {
-	if r.flags {
+	if slices.Contains(r.flags, flag) {
 		return "name another " + what + " with " + flag
 	}
 	return "name another " + what + " in " + r.file

@@ -42,7 +42,7 @@ A configuration with a mistake changes nothing: the log says where it is wrong.`
 
 // serve runs the registry until ctx ends.
 func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
-	r := role{registry: true, flags: true, file: s.file, load: func() (*config.Config, error) {
+	r := role{registry: true, flags: []string{"--listen", "--data"}, file: s.file, load: func() (*config.Config, error) {
 		c, _, err := s.load()
 		return c, err
 	}}

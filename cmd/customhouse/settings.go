@@ -42,7 +42,7 @@ func (s *settings) load() (c *config.Config, named bool, err error) {
 		case errors.Is(err, foreign(compat.Distribution)):
 			c, _, err = loadDistribution(s.file, false)
 		case errors.Is(err, foreign(compat.DockerAuth)):
-			c, _, err = loadDockerAuth(s.file, false)
+			c, _, err = loadDockerAuth(s.file, compat.Options{Data: s.data})
 		}
 		if err != nil {
 			return nil, false, err
