@@ -59,8 +59,8 @@ func (g *Gate) refreshToken(ctx context.Context, r *TokenRequest, id customhouse
 		return g.nextRefresh(ctx, r.spent)
 	case r.GrantType == GrantRefresh, !r.Offline, g.refresh == nil, !renews(id), len(services) != 1:
 		return "", nil
-	case (id.Scopes != nil || id.Networks != nil) && !g.chain.CanLookUp(id.Method):
-		return "", nil // nobody could tell next time what the credential is for
+	case !g.chain.CanLookUp(id.Method):
+		return "", nil // nobody could tell next time whether the password is still right, and what it is for
 	}
 	return g.newRefresh(ctx, r, id, services[0])
 }
@@ -130,7 +130,7 @@ func (g *Gate) exchange(ctx context.Context, r *TokenRequest, services []string)
 	if !kept.Rotated.IsZero() && g.now().After(kept.Rotated.Add(reuseGrace)) {
 		return kept.Identity, g.reused(ctx, &kept)
 	}
-	if g.now().Before(kept.Expires) {
+	if g.now().Before(kept.Expires) && g.chain.CanLookUp(kept.Identity.Method) {
 		id, err := g.present(ctx, &kept.Identity)
 		switch {
 		case err == nil && elsewhere(&id, r.Credential.Client):

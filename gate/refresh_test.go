@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"customhouse"
+	"customhouse/authn"
 	"customhouse/gate"
 )
 
@@ -126,3 +127,25 @@ func TestRotationIsASetting(t *testing.T) {
 		t.Error("New takes a rotation that there is not")
 	}
 }
+
+// Where an account is seen together with its password only, nobody could tell later whether it is there still, and has the
+// same: it has no refresh token, and those that it has are good no more.
+func TestS29_NoRefreshWithoutLookup(t *testing.T) {
+	h := newHouse(t, nil)
+	refresh := h.offline("alice", "", "docker")
+	h.rebuild(func(o *gate.Options) {
+		chain, err := authn.NewChain(authn.NewPasswords(authn.PasswordOptions{}), onlyWithPassword{h.accounts})
+		must(t, err)
+		o.Chain = chain
+	})
+	for _, grantType := range []string{"", gate.GrantPassword} {
+		tok, err := h.Issue(t.Context(), gate.TokenRequest{Credential: own("alice"), Offline: true, GrantType: grantType, Scopes: []string{"repository:team/a:pull"}})
+		if err != nil || tok.RefreshToken != "" || tok.Scope() != "repository:team/a:pull" {
+			t.Errorf("Issue = %q, %v, want a token and no refresh token", tok.Scope(), err)
+		}
+	}
+	h.invalid("one from before", refresh, "docker")
+}
+
+// onlyWithPassword are accounts that cannot be looked up.
+type onlyWithPassword struct{ authn.Authenticator }
