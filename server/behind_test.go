@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -275,4 +276,28 @@ func TestRedirect(t *testing.T) {
 	stored := filepath.Join(h.dir, path)
 	must(t, os.WriteFile(stored, []byte(strings.Repeat("z", len(image.layer))), 0o600)) // rot
 	p.get("/v2/a/app/blobs/"+image.layerD).want(http.StatusNotFound, "BLOB_UNKNOWN")
+}
+
+// visitors are pages that answer where their client comes from.
+type visitors struct{}
+
+func (visitors) Owns(path string) bool { return path == "/ui/" }
+
+func (visitors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.WriteString(w, r.RemoteAddr)
+}
+
+// The pages log who signs in: behind a proxy the client, and not the proxy.
+func TestS60_PagesSeeTheClient(t *testing.T) {
+	h := open(t, setup{})
+	for _, tt := range []struct{ trusted, want string }{{"127.0.0.0/8", "192.0.2.9"}, {"198.51.100.0/24", "127.0.0.1:"}} {
+		h.change(func(st *server.State) {
+			st.Pages = visitors{}
+			st.Proxies = server.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix(tt.trusted)}, Header: "X-Forwarded-For", Position: -1}
+		})
+		a := h.as("").get("/ui/", "X-Forwarded-For", "192.0.2.9").want(http.StatusOK, "")
+		if !strings.HasPrefix(string(a.body), tt.want) {
+			t.Errorf("with a proxy in %s the client is %s, want %s", tt.trusted, a.body, tt.want)
+		}
+	}
 }

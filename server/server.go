@@ -203,6 +203,8 @@ func (st *state) route(w *response, r *http.Request) error {
 		return health(w, r, st.isReady(r.Context()))
 	}
 	if st.owned(path) {
+		r = r.WithContext(r.Context()) // a copy
+		r.RemoteAddr = st.Proxies.name(r)
 		st.Pages.ServeHTTP(w, r)
 		return nil
 	}
