@@ -37,8 +37,8 @@ func (g *Gate) login(ctx context.Context, cred customhouse.Credential) (customho
 
 // remembered returns whose name and password cred holds, if that was verified a while ago and holds.
 func (g *Gate) remembered(ctx context.Context, cred customhouse.Credential, key [sha256.Size]byte) (customhouse.Identity, bool) {
-	have, ok := g.logins.verified.GetIfPresent(key)
-	if !ok || !g.now().Before(have.until) {
+	have, ok := g.logins.recall(key, g.now())
+	if !ok || have.again {
 		return customhouse.Identity{}, false
 	}
 	id, err := g.present(ctx, &have.identity)
@@ -48,11 +48,14 @@ func (g *Gate) remembered(ctx context.Context, cred customhouse.Credential, key 
 // freshLogin is login by asking the chain.
 func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key [sha256.Size]byte) (id customhouse.Identity, err error) {
 	now, failed := g.now(), false
-	end, err := g.logins.failures.begin(ctx, cred, g.now)
-	if err != nil {
-		return customhouse.Identity{}, err
+	have, known := g.logins.recall(key, now)
+	if known = known && have.again; !known { // else it is no guess
+		end, err := g.logins.failures.begin(ctx, cred, g.now)
+		if err != nil {
+			return customhouse.Identity{}, err
+		}
+		defer func() { end(failed) }()
 	}
-	defer func() { end(failed) }()
 	if id, ok := g.remembered(ctx, cred, key); ok { // somebody has come with the same before it was our turn
 		return id, nil
 	}
@@ -61,11 +64,12 @@ func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key 
 		id, err = customhouse.Identity{}, fmt.Errorf("%w: credential %s may not be used from there", authn.ErrWrongPassword, id.Stamp)
 	}
 	switch {
-	case err == nil && g.chain.Remembers(id.Method):
+	case err == nil && known:
 	case err == nil:
-		g.logins.remember(key, id, now)
+		g.logins.remember(key, id, g.chain.Remembers(id.Method), now)
 	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):
 		failed = true
+		g.logins.verified.Invalidate(key)
 	}
 	if errors.Is(err, authn.ErrUnknownUser) && len(g.workloads) > 0 {
 		if issuer := token.IssuerOf(string(cred.Secret)); issuer != "" { // misspelt, most likely
@@ -86,6 +90,7 @@ type logins struct {
 // verified is a password that was right.
 type verified struct {
 	identity customhouse.Identity // for which it was
+	again    bool                 // whoever vouches for it is asked each time: see authn.Chain.Remembers
 	until    time.Time
 }
 
@@ -109,10 +114,16 @@ func (n *logins) carryOver(p *logins) {
 
 // remember keeps that the credential of key was right. What is remembered counts only as long as the identity is the
 // same (see present), so nothing has to be forgotten when an account changes.
-func (n *logins) remember(key [sha256.Size]byte, id customhouse.Identity, now time.Time) {
+func (n *logins) remember(key [sha256.Size]byte, id customhouse.Identity, again bool, now time.Time) {
 	if n.ttl > 0 {
-		n.verified.Set(key, verified{id, now.Add(n.ttl)})
+		n.verified.Set(key, verified{id, again, now.Add(n.ttl)})
 	}
+}
+
+// recall returns what is remembered of the credential of key.
+func (n *logins) recall(key [sha256.Size]byte, now time.Time) (verified, bool) {
+	have, ok := n.verified.GetIfPresent(key)
+	return have, ok && now.Before(have.until)
 }
 
 // key names a credential without keeping it.

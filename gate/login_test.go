@@ -249,6 +249,41 @@ func (c *counter) Authenticate(_ context.Context, cred customhouse.Credential) (
 	return customhouse.Identity{Account: cred.Account, Method: c.name, Labels: map[string][]string{"group": {"dev"}}}, nil
 }
 
+// A password that was right is let past the limit to a source that remembers for itself, such as a program, which is asked
+// each time: others behind the same address do not lock its accounts out. What is right no more is a guess as any other.
+func TestS37_RightPasswordOfAProgram(t *testing.T) {
+	h := newHouse(t, func(o *gate.Options) { o.Limits = gate.Limits{PerAccount: 20, PerClient: 20} })
+	h.rebuild(func(o *gate.Options) {
+		chain, err := authn.NewChain(nil, remembering{h.accounts})
+		must(t, err)
+		o.Chain = chain
+	})
+	code := func(account string) customhouse.Code { return h.verdict(own(account)).Code }
+	if got := code("bob"); got != "" {
+		t.Fatalf("Admit = %s", got)
+	}
+	for range 20 {
+		h.guess("alice", "192.0.2.7")
+	}
+	if got := code("root"); got != customhouse.TooManyRequests {
+		t.Errorf("Admit of who was not there before = %q, want %s", got, customhouse.TooManyRequests)
+	}
+	if got := code("bob"); got != "" {
+		t.Errorf("Admit of who was right before = %s", got)
+	}
+	h.accounts.set("bob", "another")
+	for _, want := range []customhouse.Code{customhouse.Unauthorized, customhouse.TooManyRequests} {
+		if got := code("bob"); got != want {
+			t.Errorf("Admit with what was right before = %q, want %s", got, want)
+		}
+	}
+}
+
+// remembering is a source that remembers passwords itself.
+type remembering struct{ authn.Authenticator }
+
+func (remembering) Remembers() bool { return true }
+
 // TestPasswordsAreRemembered counts how often a source is asked.
 func TestPasswordsAreRemembered(t *testing.T) {
 	c := &counter{name: "directory"}
