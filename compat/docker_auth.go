@@ -69,14 +69,16 @@ func (t *dockerTranslation) translate() {
 	t.lint()
 }
 
-// methods checks that somebody is asked who is asking, and what they may.
+// methods checks that somebody is asked who is asking, and what they may, be it in our section alone.
 func (t *dockerTranslation) methods() {
 	f := &t.from
+	own := func(key string) bool { return hasKey(&f.Customhouse, key) }
 	if f.Users == nil && f.Google == nil && f.GitHub == nil && f.OIDC == nil && f.GitLab == nil && f.LDAP == nil &&
-		f.Mongo == nil && f.XORM == nil && f.Ext == nil && f.PluginN == nil {
+		f.Mongo == nil && f.XORM == nil && f.Ext == nil && f.PluginN == nil && !own("auth") {
 		t.wrong("", "no way to log in is configured; write users: {} to deny everybody")
 	}
-	if f.ACL == nil && f.ACLMongo == nil && f.ACLXORM == nil && f.ExtZ == nil && f.PluginZ == nil && f.Casbin == nil {
+	if f.ACL == nil && f.ACLMongo == nil && f.ACLXORM == nil && f.ExtZ == nil && f.PluginZ == nil && f.Casbin == nil &&
+		!own("authorize") && !own("rules") {
 		t.wrong("", "nothing says who may do what; write acl: [] to deny everything")
 	}
 }

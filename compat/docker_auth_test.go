@@ -1,6 +1,9 @@
 package compat_test
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"customhouse/compat"
@@ -27,6 +30,22 @@ func TestDockerAuthData(t *testing.T) {
 		}
 		if c.Data != "/srv/data" {
 			t.Errorf("Data = %q, want /srv/data for\n%s", c.Data, file)
+		}
+	}
+}
+
+// What our section names has to be there too.
+func TestDockerAuthOwnFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "auth.yml")
+	text := "server: {addr: ':5001'}\ntoken: {issuer: i, expiration: 900, certificate: s.pem, key: s.key}\nusers: {}\nacl: []\n" +
+		"customhouse: {auth: {htpasswd: none, worker: {command: ./none}}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := compat.LoadDockerAuth(file, compat.Options{Dir: t.TempDir()})
+	for _, key := range []string{"customhouse.auth.htpasswd: cannot read", "customhouse.auth.worker.command: cannot be started"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("LoadDockerAuth = %v, want among it %q", err, key)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func (t *translation) end() (*config.Config, []Warning, error) {
 const ownKey = "customhouse"
 
 // overlay lays the part of a customhouse.yml over what the rest means.
-func (t *translation) overlay(n *yaml.Node) { t.file.Overlay(ownKey, n, t.to, t.dir) }
+func (t *translation) overlay(n *yaml.Node) { t.file.Overlay(ownKey, n, t.to, t.dir, t.checkFiles) }
 
 // hasKey tells whether the section n has a key, each of keys being within the one before.
 func hasKey(n *yaml.Node, keys ...string) bool {

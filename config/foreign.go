@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"iter"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -62,8 +61,9 @@ func (f *Foreign) At(key string) (line, column int) {
 // Report notes what is wrong with the value of key, unless message is "" or may follow from what is wrong already.
 func (f *Foreign) Report(key, message string) { f.d.report(key, message) }
 
-// Overlay reads what stands at key, a part of a customhouse.yml, over c. Paths in it are relative to folder.
-func (f *Foreign) Overlay(key string, n *yaml.Node, c *Config, folder string) {
+// Overlay reads what stands at key, a part of a customhouse.yml, over c. Paths in it are relative to folder, and with
+// files what they lead to has to be there.
+func (f *Foreign) Overlay(key string, n *yaml.Node, c *Config, folder string, files bool) {
 	if n.Kind == 0 || isNull(n) {
 		return
 	}
@@ -71,10 +71,9 @@ func (f *Foreign) Overlay(key string, n *yaml.Node, c *Config, folder string) {
 	f.d.foreign, f.d.root = nil, reflect.TypeOf(*c)
 	f.d.value(n, key, reflect.ValueOf(c).Elem())
 	f.d.foreign, f.d.root, f.d.misread = foreign, root, f.d.errs
-	for name, p := range c.paths() {
-		if f.Has(join(key, name)) && *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(folder, *p)
-		}
+	c.rebase(folder)
+	if files {
+		f.d.visit(c, key+".")
 	}
 }
 

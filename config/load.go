@@ -101,40 +101,9 @@ func parse(s shelf, name string, data []byte, r reading) (*Config, error) {
 		c.inherit(r.partOf, d)
 	}
 	shadow := c.readShadow(s, d)
-	c.locate(filepath.Dir(name))
-	for key, p := range c.paths() {
-		command := strings.HasSuffix(key, ".command")
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(filepath.Dir(name), *p)
-			if command && !strings.Contains(*p, "/") { // it stays a path
-				*p = "./" + *p
-			}
-		}
-		if *p != "" && r.files && !folders[key] && !command {
-			d.report(key, readable(*p))
-		}
-	}
+	c.rebase(filepath.Dir(name))
 	if r.files {
-		for key, why := range c.commands() {
-			d.report(key, why)
-		}
-	}
-	for i := range c.Auth.Workload {
-		p := &c.Auth.Workload[i].TokenFile
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(filepath.Dir(name), *p)
-		}
-		if *p != "" && r.files {
-			d.report(fmt.Sprintf("auth.workload[%d].token_file", i), readable(*p))
-		}
-	}
-	for i := range c.Auth.AppPasswords.Import {
-		db := &c.Auth.AppPasswords.Import[i]
-		for _, p := range []*string{&db.LevelDB, &db.RedisFile, &db.GCSKeyFile} {
-			if *p != "" && !filepath.IsAbs(*p) {
-				*p = filepath.Join(filepath.Dir(name), *p)
-			}
-		}
+		d.visit(c, "")
 	}
 	if c.Auth.Off && !d.has("rules") {
 		c.Rules = nil
@@ -151,6 +120,53 @@ func parse(s shelf, name string, data []byte, r reading) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// rebase makes the relative paths in c relative to a folder.
+func (c *Config) rebase(folder string) {
+	c.locate(folder)
+	under := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(folder, *p)
+		}
+	}
+	for key, p := range c.paths() {
+		under(p)
+		if strings.HasSuffix(key, ".command") && !strings.Contains(*p, "/") { // it stays a path
+			*p = "./" + *p
+		}
+	}
+	for i := range c.Auth.Workload {
+		under(&c.Auth.Workload[i].TokenFile)
+	}
+	for i := range c.Auth.AppPasswords.Import {
+		db := &c.Auth.AppPasswords.Import[i]
+		under(&db.LevelDB)
+		under(&db.RedisFile)
+		under(&db.GCSKeyFile)
+	}
+}
+
+// visit reports the files that c names, by keys that the file has behind prefix, and that cannot be read or started.
+func (d *decoder) visit(c *Config, prefix string) {
+	report := func(key, why string) {
+		if d.has(prefix + key) {
+			d.report(prefix+key, why)
+		}
+	}
+	for key, p := range c.paths() {
+		if *p != "" && !folders[key] && !strings.HasSuffix(key, ".command") {
+			report(key, readable(*p))
+		}
+	}
+	for key, why := range c.commands() {
+		report(key, why)
+	}
+	for i, w := range c.Auth.Workload {
+		if w.TokenFile != "" {
+			report(fmt.Sprintf("auth.workload[%d].token_file", i), readable(w.TokenFile))
+		}
+	}
 }
 
 // paths returns the values that are paths, by key.
