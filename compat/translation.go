@@ -86,15 +86,22 @@ func (t *translation) check(origins []origin) {
 	}
 }
 
-// foreignKey returns the key of the file that the value of a key of customhouse.yml comes from.
+// foreignKey returns the key of the file that the value of a key of customhouse.yml comes from: in our section, if that
+// says most about it, or where an origin is.
 func (t *translation) foreignKey(key string, origins []origin) string {
-	if own := ownKey + "." + key; t.file.Has(own) {
-		return own
+	said := key // of it in our section
+	for said != "" && !t.file.Has(ownKey+"."+said) {
+		said = said[:max(strings.LastIndexAny(said, ".["), 0)]
 	}
 	for _, o := range origins {
-		if rest, ok := strings.CutPrefix(key, o.native); ok {
+		section, _, _ := strings.Cut(o.foreign, ".")
+		rest, ok := strings.CutPrefix(key, o.native)
+		if ok && said != key && len(said) <= len(o.native) && (said == "" || t.file.Has(section)) {
 			return o.foreign + rest
 		}
+	}
+	if said != "" {
+		return ownKey + "." + key
 	}
 	return key
 }

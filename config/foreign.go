@@ -72,6 +72,9 @@ func (f *Foreign) Overlay(key string, n *yaml.Node, c *Config, folder string, fi
 	f.d.value(n, key, reflect.ValueOf(c).Elem())
 	f.d.foreign, f.d.root, f.d.misread = foreign, root, f.d.errs
 	c.rebase(folder)
+	if c.Shadow != "" {
+		f.d.report(key+".shadow", "has no effect but in a customhouse.yml; `customhouse config import` makes one of the rest")
+	}
 	if files {
 		f.d.visit(c, key+".")
 	}
