@@ -91,6 +91,8 @@ func (c *Chain) Authenticate(ctx context.Context, cred customhouse.Credential) (
 		}
 		id, err := m.Authenticate(ctx, cred)
 		switch {
+		case err == nil && id.Account != cred.Account && c.isEarlier(ctx, m, id.Account): // as m spells what was typed
+			return customhouse.Identity{}, fmt.Errorf("%w: %s calls %q %q, which is an account of an earlier source", ErrWrongPassword, m.Name(), cred.Account, id.Account)
 		case err == nil, errors.Is(err, ErrWrongPassword), errors.Is(err, ErrBusy):
 			return id, err
 		case !errors.Is(err, ErrUnknownUser):
@@ -106,6 +108,12 @@ func (c *Chain) Authenticate(ctx context.Context, cred customhouse.Credential) (
 		}
 	}
 	return customhouse.Identity{}, ErrUnknownUser
+}
+
+// isEarlier tells whether a member before m knows the account.
+func (c *Chain) isEarlier(ctx context.Context, m Authenticator, account string) bool {
+	_, err := c.lookup(ctx, m.Name(), account, func(Directory) (customhouse.Identity, error) { return customhouse.Identity{}, nil })
+	return errors.Is(err, ErrUnknownUser)
 }
 
 // Lookup returns the present identity of an account that the member called method has vouched for. The account is

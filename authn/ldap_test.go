@@ -196,6 +196,36 @@ func TestS40_LDAPAccount(t *testing.T) {
 	}
 }
 
+// TestA16_LDAPSpelling: whoever is spelled as an account of an earlier source is not that account, whatever was typed.
+func TestA16_LDAPSpelling(t *testing.T) {
+	s := backend.NewSlapd(t)
+	s.AddPerson("admin", "secret", "mail", "admin@example.com")
+	s.AddPerson("alice", "secret")
+	passwords := authn.NewPasswords(authn.PasswordOptions{})
+	users, err := authn.NewStatic([]customhouse.Account{{Name: "admin", Password: hash(t, "other", 4)}}, passwords)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := of(t, s)
+	o.Filter, o.Account, o.Groups = "(|(uid=${account})(mail=${account}))", "uid", authn.LDAPGroups{}
+	asUser := o
+	asUser.BindAsUser, asUser.BindDN, asUser.PasswordFile = true, "uid=${account},ou=people,"+backend.Suffix, ""
+	for _, o := range []authn.LDAPOptions{o, asUser} {
+		chain, err := authn.NewChain(passwords, users, newLDAP(t, o))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, typed := range []string{"admin", "ADMIN", "Admin", "admin@example.com"} {
+			if id, err := chain.Authenticate(t.Context(), basic(typed, "secret")); !errors.Is(err, authn.ErrWrongPassword) || id.Account != "" {
+				t.Errorf("Authenticate(%q) = %+v, %v, want ErrWrongPassword", typed, id, err)
+			}
+		}
+		if id, err := chain.Authenticate(t.Context(), basic("ALICE", "secret")); err != nil || id.Account != "alice" {
+			t.Errorf("Authenticate(ALICE) = %+v, %v, want alice", id, err)
+		}
+	}
+}
+
 func TestLDAPBindAsUser(t *testing.T) {
 	s := backend.NewSlapd(t)
 	populate(s, person{"alice", "secret", map[string][]string{"group": {"ci"}}}, person{name: "bob", password: "other"})

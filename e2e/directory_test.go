@@ -20,6 +20,7 @@ func TestDirectories(t *testing.T) {
 	slapd, postgres, ferret := backend.NewSlapd(t), backend.NewPostgres(t), backend.NewFerretDB(t)
 	alice := slapd.AddPerson("alice", "alice-secret")
 	slapd.AddGroup("dev", alice)
+	slapd.AddPerson("writer", "WRITER-secret") // whose name is one of the configuration
 	hash := func(password string) string {
 		h, err := bcrypt.GenerateFromPassword([]byte(password), 4)
 		must(t, err)
@@ -94,6 +95,7 @@ rules:
 	expect("at first", "bob", "mongo/app", may)
 	expect("at first", "alice", "mongo/app", mayNot)
 	expect("at first", "nobody", "team/app", unknown)
+	expect("at first", "WRITER", "team/app", unknown)
 
 	// What changes in a directory or a list counts at the next request, or the next reading.
 	postgres.Exec(t,
