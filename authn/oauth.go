@@ -118,10 +118,10 @@ func newClient(o ClientOptions, urls ...string) (*client, error) {
 	return &client{now: o.Now, http: &http.Client{
 		Timeout:       o.Timeout,
 		CheckRedirect: sameOrigin,
-		Transport: bounded{&http.Transport{
+		Transport: bounded{outbound.NoUpgrade{Transport: &http.Transport{
 			Proxy: named.Proxy, DialContext: named.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: o.Timeout,
 			MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
-		}},
+		}}},
 	}}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -196,6 +197,17 @@ func TestS45_HostileSignIns(t *testing.T) {
 	})
 }
 
+// upgrade answers that the connection is for another protocol from now on, in which nothing is said.
+func upgrade(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: silence\r\n\r\n")
+	io.Copy(io.Discard, conn) // until the client has left
+}
+
 // TestS47_HostileProviders: discovery and keys that lead astray, are too large or are no keys.
 func TestS47_HostileProviders(t *testing.T) {
 	hit := 0
@@ -217,6 +229,7 @@ func TestS47_HostileProviders(t *testing.T) {
 		"keys elsewhere":             func(o *op) { o.handler["/keys"] = astray },
 		"keys large":                 func(o *op) { o.handler["/keys"] = large },
 		"keys are no JSON":           func(o *op) { o.handler["/keys"] = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "[") } },
+		"keys in another protocol":   func(o *op) { o.handler["/keys"] = upgrade },
 		"keys forbidden":             func(o *op) { o.handler["/keys"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) } },
 		"token endpoint elsewhere":   func(o *op) { o.handler["/token"] = astray },
 		"token endpoint a file":      func(o *op) { o.discovery = map[string]any{"token_endpoint": "file:///etc/passwd"} },

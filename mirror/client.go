@@ -27,7 +27,7 @@ func (u *Upstream) newClient() *auth.Client {
 		MaxIdleConnsPerHost: 32, IdleConnTimeout: u.options.Stall, TLSHandshakeTimeout: u.options.Stall,
 		ReadBufferSize: 64 << 10, MaxResponseHeaderBytes: 64 << 10,
 	}
-	var guarded http.RoundTripper = &guard{upstream: u, next: transport}
+	var guarded http.RoundTripper = &guard{upstream: u, next: outbound.NoUpgrade{Transport: transport}}
 	if u.options.Retry {
 		guarded = retry.NewTransport(guarded)
 	}

@@ -325,10 +325,10 @@ func newEndpoint(e Endpoint, s source, o Options) (*endpoint, error) {
 	dialer := outbound.NewDialer(outbound.Options{Timeout: e.Timeout, Private: true, Allow: e.Allow})
 	return &endpoint{Endpoint: e, source: s, now: o.Now, log: o.Log, client: &http.Client{
 		Timeout: e.Timeout,
-		Transport: &http.Transport{
+		Transport: outbound.NoUpgrade{Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSHandshakeTimeout: e.Timeout, MaxIdleConnsPerHost: 1, IdleConnTimeout: 90 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10, DisableCompression: true,
-		},
+		}},
 		// A redirect could lead what is sent, and the headers with it, to where nobody meant to send it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil

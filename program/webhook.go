@@ -91,11 +91,11 @@ func NewWebhook(target string, o WebhookOptions) (*Webhook, error) {
 	dialer := outbound.NewDialer(outbound.Options{Timeout: o.Timeout, Private: true, Allow: o.Allow})
 	w := &Webhook{url: u.String(), o: o}
 	w.client = &http.Client{
-		Transport: &http.Transport{
+		Transport: outbound.NoUpgrade{Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSClientConfig: config, TLSHandshakeTimeout: o.Timeout,
 			MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: 90 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10, DisableCompression: true,
-		},
+		}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	w.breaker = gobreaker.NewCircuitBreaker[Answer](gobreaker.Settings{

@@ -123,6 +123,7 @@ func TestS61_WebhookMisbehaves(t *testing.T) {
 	}{
 		"201": {status(201), "status 201", 1},
 		"204": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "status 204", 1},
+		"101": {upgrade, "another protocol", 3},
 		"302": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "status 302", 1},
 		"307": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
@@ -161,6 +162,17 @@ func TestS61_WebhookMisbehaves(t *testing.T) {
 			}
 		})
 	}
+}
+
+// upgrade answers that the connection is for another protocol from now on, in which nothing is said.
+func upgrade(w http.ResponseWriter, r *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: silence\r\n\r\n")
+	io.Copy(io.Discard, conn) // until the client has left
 }
 
 func flood(w http.ResponseWriter, _ *http.Request) {
