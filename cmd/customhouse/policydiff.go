@@ -43,7 +43,7 @@ those whose answer depends on what was not recorded.`,
 				thing = "decision"
 				folder := ""
 				if *file != "" {
-					c, err := config.LoadRules(*file)
+					c, err := loadRules(*file)
 					if err != nil {
 						return err
 					}
