@@ -222,17 +222,19 @@ func (p parts) chain(c *config.Config) (*authn.Chain, error) {
 	}
 	p.chained.chain = chain
 	if len(p.chained.browsers) > 0 && !c.Auth.AppPasswords.MergeIdentities {
-		p.warnOfNames(chain)
+		p.warnOfNames(chain, c.Auth.Certificates.Account)
 	}
 	return chain, nil
 }
 
 // warnOfNames tells of sources whose accounts cannot be kept from those who sign in with a browser (A16).
-func (p parts) warnOfNames(chain *authn.Chain) {
-	for _, name := range chain.Names() {
-		if !chain.CanLookUp(name) {
-			p.log.Warn("nobody can tell which accounts this source has: whoever signs in with a browser under the name of one is taken for it, unless rules ask for the method", "source", name)
-		}
+func (p parts) warnOfNames(chain *authn.Chain, ofCertificates string) {
+	sources := slices.DeleteFunc(chain.Names(), chain.CanLookUp)
+	if ofCertificates != "" && !strings.Contains(ofCertificates, ":") { // that nobody has in their name who signs in
+		sources = append(sources, gate.MethodCertificate)
+	}
+	for _, name := range sources {
+		p.log.Warn("nobody can tell which accounts this source has: whoever signs in with a browser under the name of one is taken for it, unless rules ask for the method", "source", name)
 	}
 }
 

@@ -23,10 +23,12 @@ func TestA16_NamesOfPrograms(t *testing.T) {
 		change func(*config.Config)
 		warned bool
 	}{
-		"a program":         {func(c *config.Config) { c.Auth.Exec.Command = "true" }, true},
-		"a program, merged": {func(c *config.Config) { c.Auth.Exec.Command, c.Auth.AppPasswords.MergeIdentities = "true", true }, false},
-		"no program":        {func(*config.Config) {}, false},
-		"no browser":        {func(c *config.Config) { c.Auth.Exec.Command, c.Auth.GitHub.ClientID = "true", "" }, false},
+		"a program":                            {func(c *config.Config) { c.Auth.Exec.Command = "true" }, true},
+		"a program, merged":                    {func(c *config.Config) { c.Auth.Exec.Command, c.Auth.AppPasswords.MergeIdentities = "true", true }, false},
+		"no program":                           {func(*config.Config) {}, false},
+		"certificates":                         {func(c *config.Config) { c.Auth.Certificates.Account = "${cn}" }, true},
+		"certificates with names of their own": {func(c *config.Config) { c.Auth.Certificates.Account = "cert:${cn}" }, false},
+		"no browser":                           {func(c *config.Config) { c.Auth.Exec.Command, c.Auth.GitHub.ClientID = "true", "" }, false},
 	} {
 		c := config.Default()
 		c.Data = dir
@@ -39,7 +41,7 @@ func TestA16_NamesOfPrograms(t *testing.T) {
 			t.Fatalf("%s: chain = %v", name, err)
 		}
 		p.ends.end()
-		if warned := strings.Contains(log.String(), "source=exec"); warned != test.warned {
+		if warned := strings.Contains(log.String(), "source="); warned != test.warned {
 			t.Errorf("%s: warned = %v, want %v: %s", name, warned, test.warned, &log)
 		}
 	}
