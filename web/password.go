@@ -204,7 +204,11 @@ func (h *Handler) form(r *http.Request) (name string, expires time.Time, mistake
 	if n == 0 {
 		return name, time.Time{}, ""
 	}
-	return name, h.o.Now().Add(time.Duration(n) * 24 * time.Hour), ""
+	lifetime := time.Duration(n) * 24 * time.Hour
+	if longest > 0 {
+		lifetime = min(lifetime, h.o.LongestFor) // which may end within a day
+	}
+	return name, h.o.Now().Add(lifetime), ""
 }
 
 // revoke makes a password good for nothing.

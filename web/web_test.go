@@ -80,6 +80,23 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
+// The longest lifetime need not be one of whole days.
+func TestLongestLifetime(t *testing.T) {
+	h, _ := onStage(t, func(o *web.Options) { o.LongestFor = 29*24*time.Hour + time.Hour })
+	c := h.client(t)
+	c.signIn()
+	p := c.password("laptop") // for 30 days
+	for _, tt := range []struct {
+		after time.Duration
+		want  int
+	}{{29 * 24 * time.Hour, 200}, {2 * time.Hour, 401}} {
+		h.later(tt.after)
+		if status, _ := h.login(t, "alice", p); status != tt.want {
+			t.Errorf("login after another %v = %d, want %d", tt.after, status, tt.want)
+		}
+	}
+}
+
 func TestFormMistakes(t *testing.T) {
 	h, _ := onStage(t, func(o *web.Options) { o.LongestFor = 100 * 24 * time.Hour })
 	c := h.client(t)
