@@ -2,7 +2,12 @@
 package examples_test
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +64,32 @@ func TestEveryQuestion(t *testing.T) {
 		}
 		if findings := p.Lint(time.Now()); len(findings) > 0 {
 			t.Errorf("Lint = %v, want nothing", findings)
+		}
+	}
+}
+
+// TestSeedScript asks the script of the seed about answers of the service. A service that sends whoever is not logged in to a
+// page has not said that the login is good.
+func TestSeedScript(t *testing.T) {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		account, password, _ := r.BasicAuth()
+		switch {
+		case r.URL.Path == "/login": // a page for people
+		case account == "moved":
+			http.Redirect(w, r, "/login", http.StatusFound)
+		case account == "broken":
+			w.WriteHeader(http.StatusInternalServerError)
+		case password != "right":
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer service.Close()
+	for line, want := range map[string]int{"alice right": 0, "alice wrong": 1, "alice ": 1, "broken right": 3, "moved right": 3} {
+		c := exec.Command("seed/auth/extensions/ext_auth.sh")
+		c.Env = append(os.Environ(), "ACCOUNTS_URL="+service.URL+"/session")
+		c.Stdin = strings.NewReader(line)
+		if err := c.Run(); c.ProcessState.ExitCode() != want {
+			t.Errorf("%q: exit code %d, %v, want %d", line, c.ProcessState.ExitCode(), err, want)
 		}
 	}
 }
