@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -140,13 +141,15 @@ func unfit(account, password string, allowSpace bool) string {
 	return ""
 }
 
-// authzQuestion returns the question of docker_auth's ext_authz.
+// authzQuestion returns the question of docker_auth's ext_authz, in which actions are sorted.
 func authzQuestion(q *Question) ([]byte, error) {
+	actions := words(q.Actions)
+	slices.Sort(actions)
 	return json.Marshal(struct {
 		Account, Type, Name, Service, IP string
 		Actions                          []customhouse.Action
 		Labels                           map[string][]string
-	}{q.Account, q.Type, q.Name, q.Service, addr(q.IP), words(q.Actions), q.Labels})
+	}{q.Account, q.Type, q.Name, q.Service, addr(q.IP), actions, q.Labels})
 }
 
 // addr writes an address as JSON has it; "" is none.

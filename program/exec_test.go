@@ -89,6 +89,8 @@ func TestExecProtocol(t *testing.T) {
 		{login("alice", "pass word "), "alice pass word |two words"},
 		{access("alice", "pull", "create", "update"),
 			`{"Account":"alice","Type":"repository","Name":"team/app","Service":"customhouse","IP":"127.0.0.1","Actions":["pull","push"],"Labels":{"group":["dev"]}}|two words`},
+		{access("alice", "push", "pull", "delete"), // as some clients ask
+			`{"Account":"alice","Type":"repository","Name":"team/app","Service":"customhouse","IP":"127.0.0.1","Actions":["delete","pull","push"],"Labels":{"group":["dev"]}}|two words`},
 		{program.Question{Kind: program.Authorize, Type: "registry", Name: "catalog", Actions: []customhouse.Action{"*"}},
 			`{"Account":"","Type":"registry","Name":"catalog","Service":"","IP":"","Actions":["*"],"Labels":null}|two words`},
 	} {
