@@ -170,4 +170,9 @@ func TestSignIn(t *testing.T) {
 			t.Error("a secret is in the log")
 		}
 	}
+
+	tool := client{path: binary, env: []string{"HOME=" + t.TempDir()}}
+	tool.run(t, "user", "remove", "test-user@localhost", "--data", data)
+	await(t, startTime, func() bool { return s.login(t, "test-user@localhost", password) == 401 })
+	tool.refuse(t, []string{"no account"}, "user", "remove", "test-user@localhost", "--data", data)
 }

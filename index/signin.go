@@ -116,6 +116,10 @@ func (db *DB) UpdateSignIn(ctx context.Context, s customhouse.SignIn) error {
 // so that the account is free. customhouse.ErrNotFound.
 func (db *DB) DeleteSignIn(ctx context.Context, id int64) error {
 	return db.writer.write(ctx, true, func(t *tx) error {
+		var account, provider string
+		if err := t.row(ctx, "select account, provider from sign_in where id = ?", id).scan(&account, &provider); err != nil {
+			return err
+		}
 		if err := t.exec(ctx, endTokens, id); err != nil {
 			return err
 		}
@@ -125,11 +129,10 @@ func (db *DB) DeleteSignIn(ctx context.Context, id int64) error {
 		if err := t.exec(ctx, "delete from app_password where sign_in_id = ?", id); err != nil {
 			return err
 		}
-		n, err := t.changed(ctx, "delete from sign_in where id = ?", id)
-		if err == nil && n == 0 {
-			return customhouse.ErrNotFound
+		if err := t.exec(ctx, "delete from sign_in where id = ?", id); err != nil {
+			return err
 		}
-		return err
+		return db.noteAccount(ctx, t, account, "sign-in at %s removed", provider)
 	})
 }
 

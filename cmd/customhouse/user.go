@@ -132,16 +132,39 @@ func userRemoveCommand(s *settings) *cobra.Command {
 		Use:     "remove NAME",
 		Aliases: []string{"rm"},
 		Short:   "Remove an account",
+		Long: `Remove removes an account of the data folder or, where there is none of that name, whoever has signed in with a
+browser under it: their app passwords and personal access tokens are good no more, their robots are disabled, and the
+name is for who signs in under it next.`,
 		Example: "  customhouse user remove alice",
 		Args:    takes(1),
 
 		ValidArgsFunction: completeAccounts(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withIndex(cmd, s, mustExist, func(ctx context.Context, db *index.DB) error {
-				return noAccount(db.DeleteAccount(ctx, args[0]), args[0])
+				err := db.DeleteAccount(ctx, args[0])
+				if errors.Is(err, customhouse.ErrNotFound) {
+					err = removeSignIns(ctx, db, args[0])
+				}
+				return noAccount(err, args[0])
 			})
 		},
 	}
+}
+
+// removeSignIns removes who has signed in under a name, at whichever provider. customhouse.ErrNotFound.
+func removeSignIns(ctx context.Context, db *index.DB, account string) error {
+	all, err := db.SignIns(ctx)
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(s customhouse.SignIn) bool { return s.Account != account })
+	if len(all) == 0 {
+		return customhouse.ErrNotFound
+	}
+	for _, s := range all {
+		err = errors.Join(err, db.DeleteSignIn(ctx, s.ID))
+	}
+	return err
 }
 
 // Whether a command may make the index.
