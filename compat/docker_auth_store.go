@@ -137,15 +137,20 @@ func (t *dockerTranslation) ldap() {
 	}
 	to := &t.to.Auth.LDAP
 	to.Servers = []string{t.ldapServer(l, to)}
-	to.CACertificate = t.path("ldap_auth.ca_certificate", l.CACertificate)
+	switch {
+	case !to.Plaintext:
+		to.CACertificate = t.path("ldap_auth.ca_certificate", l.CACertificate)
+	case l.CACertificate != "":
+		t.warn("ldap_auth.ca_certificate", "has no effect without TLS, as in docker_auth")
+	}
 	to.SkipVerify = bool(l.SkipVerify)
 	to.Base, to.Filter = l.Base, l.Filter
 	if strings.Contains(l.Filter, "${account}") && !to.NamesAccount() && !hasKey(&t.from.Customhouse, "auth", "ldap", "account") {
 		t.wrong("ldap_auth.filter", "does not tell which attribute holds the name of the account: name it, such as customhouse: {auth: {ldap: {account: uid}}}")
 	}
 	to.BindDN, to.BindAsUser = l.BindDN, bool(l.InitialBindAsUser)
-	if file := t.path("ldap_auth.bind_password_file", l.BindPasswordFile); !to.BindAsUser { // else it has no meaning
-		to.BindPasswordFile = file
+	if !to.BindAsUser { // else it has no meaning
+		to.BindPasswordFile = t.path("ldap_auth.bind_password_file", l.BindPasswordFile)
 	}
 	for name, label := range l.Labels {
 		t.require(config.JoinKey("ldap_auth.labels", name)+".attribute", label.Attribute != "")
