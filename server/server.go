@@ -203,7 +203,8 @@ func (st *state) route(w *response, r *http.Request) error {
 		return health(w, r, st.isReady(r.Context()))
 	}
 	if st.owned(path) {
-		r = r.WithContext(r.Context()) // a copy
+		client, _ := st.Proxies.client(r) // to be told of: nothing is decided by it
+		r = r.WithContext(customhouse.WithOrigin(r.Context(), customhouse.Origin{Client: client}))
 		r.RemoteAddr = st.Proxies.name(r)
 		st.Pages.ServeHTTP(w, r)
 		return nil

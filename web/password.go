@@ -166,7 +166,7 @@ func (h *Handler) makePassword(w http.ResponseWriter, r *http.Request) error {
 	if mistake != "" {
 		return h.show(w, r, who, http.StatusBadRequest, passwordsPage{Mistake: mistake})
 	}
-	secret, made, err := who.door.NewPassword(r.Context(), who.signIn, name, expires)
+	secret, made, err := who.door.NewPassword(who.doing(r.Context()), who.signIn, name, expires)
 	var no *customhouse.Error
 	if errors.As(err, &no) && no.Code == customhouse.Denied {
 		return h.show(w, r, who, http.StatusConflict, passwordsPage{Mistake: no.Message})
@@ -217,7 +217,7 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = who.door.Revoke(r.Context(), who.signIn, r.PostFormValue("id"))
+	err = who.door.Revoke(who.doing(r.Context()), who.signIn, r.PostFormValue("id"))
 	if err != nil && !errors.Is(err, customhouse.ErrNotFound) { // one that is gone was revoked in another window
 		return err
 	}

@@ -206,6 +206,13 @@ type visitor struct {
 	passwords []customhouse.AppPassword
 }
 
+// doing returns a context in which it is known for the audit log who does something.
+func (v *visitor) doing(ctx context.Context) context.Context {
+	o := customhouse.OriginOf(ctx)
+	o.Account = v.signIn.Account
+	return customhouse.WithOrigin(ctx, o)
+}
+
 // visitor returns who has signed in, nil if nobody has. Who is no longer vouched for has not.
 func (h *Handler) visitor(ctx context.Context) (*visitor, error) {
 	name, account, id := h.sessions.GetString(ctx, keyProvider), h.sessions.GetString(ctx, keyAccount), h.sessions.GetInt64(ctx, keySignIn)

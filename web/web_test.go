@@ -80,6 +80,28 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
+// The audit log has who made and revoked a password, and from where.
+func TestPasswordsAreAccountedFor(t *testing.T) {
+	h, _ := onStage(t, nil)
+	c := h.client(t)
+	c.signIn()
+	c.password("laptop")
+	id := regexp.MustCompile(`name="id" value="([^"]+)"`).FindStringSubmatch(c.get("/ui/").body)
+	if a := c.do("POST", "/ui/revoke", url.Values{"id": {id[1]}}, nil); a.StatusCode != 303 {
+		t.Fatalf("revoke = %d %s", a.StatusCode, a.body)
+	}
+	notes, err := h.index.AuditNotes(t.Context(), 0, 10)
+	must(t, err)
+	if len(notes) != 2 {
+		t.Fatalf("notes = %+v, want two", notes)
+	}
+	for _, n := range notes {
+		if n.Entry.Account != "alice" || n.Entry.Client != "127.0.0.1" || !strings.Contains(n.Entry.Detail, id[1]) {
+			t.Errorf("note = %+v, want that it was alice from 127.0.0.1", n.Entry)
+		}
+	}
+}
+
 // The longest lifetime need not be one of whole days.
 func TestLongestLifetime(t *testing.T) {
 	h, _ := onStage(t, func(o *web.Options) { o.LongestFor = 29*24*time.Hour + time.Hour })
