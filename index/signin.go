@@ -40,10 +40,14 @@ func (db *DB) PutSignIn(ctx context.Context, s customhouse.SignIn, alone bool) (
 	if s.Created.IsZero() {
 		s.Created = db.now()
 	}
+	origin := customhouse.OriginOf(ctx)
+	origin.Account = s.Account // who signs in
+	ctx = customhouse.WithOrigin(ctx, origin)
 	err := db.writer.write(ctx, true, func(t *tx) error {
 		s.ID = 0
-		err := t.row(ctx, "select id from sign_in where provider = ? and issuer = ? and subject = ? and subject <> ''",
-			s.Provider, s.Issuer, s.Subject).scan(&s.ID)
+		var former string
+		err := t.row(ctx, "select id, account from sign_in where provider = ? and issuer = ? and subject = ? and subject <> ''",
+			s.Provider, s.Issuer, s.Subject).scan(&s.ID, &former)
 		if err != nil && !errors.Is(err, customhouse.ErrNotFound) {
 			return err
 		}
@@ -69,7 +73,17 @@ func (db *DB) PutSignIn(ctx context.Context, s customhouse.SignIn, alone bool) (
 				return customhouse.ErrTaken
 			}
 		}
-		return putSignIn(ctx, t, &s)
+		made := s.ID == 0
+		if err := putSignIn(ctx, t, &s); err != nil {
+			return err
+		}
+		switch {
+		case made:
+			return db.noteAccount(ctx, t, s.Account, "sign-in at %s made", s.Provider)
+		case former != "" && former != s.Account:
+			return db.noteAccount(ctx, t, s.Account, "sign-in at %s renamed from %s", s.Provider, former)
+		}
+		return nil
 	})
 	return s, err
 }

@@ -80,9 +80,9 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-// The audit log has who made and revoked a password, and from where.
-func TestPasswordsAreAccountedFor(t *testing.T) {
-	h, _ := onStage(t, nil)
+// The audit log has who came, who made and revoked a password, and from where.
+func TestPagesAreAccountedFor(t *testing.T) {
+	h, s := onStage(t, nil)
 	c := h.client(t)
 	c.signIn()
 	c.password("laptop")
@@ -90,14 +90,18 @@ func TestPasswordsAreAccountedFor(t *testing.T) {
 	if a := c.do("POST", "/ui/revoke", url.Values{"id": {id[1]}}, nil); a.StatusCode != 303 {
 		t.Fatalf("revoke = %d %s", a.StatusCode, a.body)
 	}
+	c.signIn() // is nothing new
+	s.with(func() { s.who.Account = "alicia" })
+	c.signIn()
 	notes, err := h.index.AuditNotes(t.Context(), 0, 10)
 	must(t, err)
-	if len(notes) != 2 {
-		t.Fatalf("notes = %+v, want two", notes)
+	want := []string{"alice: sign-in at oidc made", "alice: app password " + id[1] + " made", "alice: app password " + id[1] + " revoked", "alicia: sign-in at oidc renamed from alice"}
+	if len(notes) != len(want) {
+		t.Fatalf("notes = %+v, want %q", notes, want)
 	}
-	for _, n := range notes {
-		if n.Entry.Account != "alice" || n.Entry.Client != "127.0.0.1" || !strings.Contains(n.Entry.Detail, id[1]) {
-			t.Errorf("note = %+v, want that it was alice from 127.0.0.1", n.Entry)
+	for i, n := range notes {
+		if got := n.Entry.Account + ": " + n.Entry.Detail; !strings.HasPrefix(got, want[i]) || n.Entry.Client != "127.0.0.1" {
+			t.Errorf("note %q from %s, want %q from 127.0.0.1", got, n.Entry.Client, want[i])
 		}
 	}
 }
