@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -273,7 +274,13 @@ type claimSet map[string]any
 func (c *claimSet) UnmarshalJSON(text []byte) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	return d.Decode((*map[string]any)(c))
+	if err := d.Decode((*map[string]any)(c)); err != nil {
+		return err
+	}
+	if *c == nil {
+		return errors.New("no object")
+	}
+	return nil
 }
 
 // person reads who it is from the ID token and from the provider's user info.
@@ -294,9 +301,15 @@ func (p *OIDC) person(ctx context.Context, d *discovered, id *oidc.IDToken, t *o
 			return Person{}, notVouched("the user info is of somebody else")
 		}
 		subject = id.Subject
-		if err := id.Claims(&claims); err != nil {
+		signed := claimSet{}
+		if err := id.Claims(&signed); err != nil {
 			return Person{}, notVouched("the ID token is not valid")
 		}
+		told, unsigned := claims["email"].(string)
+		if email, ok := signed["email"].(string); ok && unsigned && email != told {
+			delete(claims, "email_verified") // that is of another address
+		}
+		maps.Copy(claims, signed)
 	}
 	if subject == "" {
 		return Person{}, notVouched("the provider does not say who has signed in")

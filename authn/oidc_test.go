@@ -117,8 +117,12 @@ func TestS45_HostileSignIns(t *testing.T) {
 				return signed(jose.HS256, public, "one", c)
 			}
 		}},
-		"no ID token":            {op: func(o *op) { o.sign = func(map[string]any) string { return "" } }},
-		"email_verified false":   {op: claims("email_verified", false)},
+		"no ID token":          {op: func(o *op) { o.sign = func(map[string]any) string { return "" } }},
+		"email_verified false": {op: claims("email_verified", false)},
+		"email_verified of another address": {op: func(o *op) {
+			o.claims = map[string]any{"email_verified": nil}
+			o.info = map[string]any{"sub": "s1", "email": "other@example.com", "email_verified": true}
+		}},
 		"email_verified text":    {op: claims("email_verified", "true")},
 		"email_verified number":  {op: claims("email_verified", 1)},
 		"email_verified absent":  {op: claims("email_verified", nil)},
@@ -242,6 +246,10 @@ func TestS47_HostileProviders(t *testing.T) {
 		"user info at mapped address": func(o *op) { o.discovery = map[string]any{"userinfo_endpoint": "http://[::ffff:127.0.0.1]:1/"} },
 		"user info large":             func(o *op) { o.handler["/info"] = large },
 		"user info elsewhere":         func(o *op) { o.handler["/info"] = astray },
+		"user info null, nor a subject": func(o *op) {
+			o.claims = map[string]any{"sub": ""}
+			o.handler["/info"] = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "null") }
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOP(t)
