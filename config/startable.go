@@ -24,6 +24,9 @@ func Startable(command string) string {
 	case err != nil:
 		return cannot + cause(err)
 	}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return cannot + "it is no regular file"
+	}
 	line, ok := strings.CutPrefix(firstLine(path), "#!")
 	if !ok { // a program, or one that cannot be read and may be executed
 		return ""

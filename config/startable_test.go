@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"customhouse/config"
@@ -34,6 +35,13 @@ func TestStartable(t *testing.T) {
 	}
 	if got := config.Startable(filepath.Join(dir, "none")); !strings.Contains(got, "no such file") {
 		t.Errorf("Startable of no file = %q", got)
+	}
+	pipe := filepath.Join(dir, "pipe") // which to open would wait for a writer
+	if err := syscall.Mkfifo(pipe, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := config.Startable(pipe); !strings.Contains(got, "regular file") {
+		t.Errorf("Startable of a pipe = %q", got)
 	}
 	if got := config.Startable("no-such-program"); !strings.Contains(got, "PATH") {
 		t.Errorf("Startable of no name in PATH = %q", got)
