@@ -109,6 +109,7 @@ func (st *state) api(w *response, r *http.Request) error {
 		return err
 	}
 	w.decision(grant.ID, grant.Identity, grant.Rule, grant.Reason)
+	r = r.WithContext(customhouse.WithOrigin(r.Context(), st.origin(r, cred.Client, &grant))) // the audit log has who changes something
 	return q.route.serve(st, w, r, apiAdmitted{q, cred, grant})
 }
 

@@ -8,7 +8,7 @@ import (
 	"customhouse/gate"
 )
 
-// origin says of a request what events tell.
+// origin says of a request what events and the audit log tell.
 func (st *state) origin(r *http.Request, client netip.Addr, grant *gate.Grant) customhouse.Origin {
 	scheme := "http"
 	if r.TLS != nil || st.Realm.Public != nil && st.Realm.Public.Scheme == "https" {

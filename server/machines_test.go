@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -273,6 +274,31 @@ func TestS18_NobodyKeepsAccounts(t *testing.T) {
 	}
 	nobody.ask("POST", "/api/robots", doc{"name": "ci", "labels": doc{"role": []string{"admin"}}, "secret": doc{}}).want(http.StatusUnauthorized, "UNAUTHORIZED")
 	h.knows("bob", token.Secret).get("/v2/b/app/tags/list").want(http.StatusNotFound, "")
+}
+
+// The audit log has who made and changed robots and tokens, and from where.
+func TestS18_ChangesAreAccountedFor(t *testing.T) {
+	h := staffed(t)
+	admin, alice := h.as("admin"), h.as("alice")
+	admin.ask("POST", "/api/robots", doc{"name": "ci", "owner": doc{"account": "alice", "method": "users"}, "secret": doc{}}).want(http.StatusCreated, "")
+	alice.ask("POST", "/api/robots/ci/secrets", doc{"grace": 0}).want(http.StatusCreated, "")
+	admin.ask("PATCH", "/api/robots/ci", doc{"disabled": true}).want(http.StatusOK, "")
+	var token made
+	alice.ask("POST", "/api/tokens", doc{"name": "laptop"}).want(http.StatusCreated, "").into(&token)
+	admin.ask("DELETE", "/api/tokens/"+token.ID+"?account=alice", nil).want(http.StatusNoContent, "")
+	alice.ask("DELETE", "/api/robots/ci", nil).want(http.StatusNoContent, "")
+	notes, err := h.index.AuditNotes(t.Context(), 0, 10)
+	must(t, err)
+	var who []string
+	for _, n := range notes {
+		who = append(who, n.Entry.Account)
+		if n.Entry.Client != "127.0.0.1" || n.Entry.Decision == "" {
+			t.Errorf("entry = %+v, want the client and the decision", n.Entry)
+		}
+	}
+	if want := []string{"admin", "alice", "admin", "alice", "admin", "alice"}; !slices.Equal(who, want) {
+		t.Errorf("changes by %v, want %v", who, want)
+	}
 }
 
 // Without a data folder there is nothing of the kind.
