@@ -301,7 +301,7 @@ func (st *state) robot(r *http.Request, q *apiAdmitted, change bool) (customhous
 		return robot, secrets, nil
 	}
 	// Whether it is there or not, the same is asked.
-	_, refused := st.Gate.Enter(r.Context(), q.cred, customhouse.Access{Type: customhouse.TypeRegistry, Name: officeAccounts, Actions: []customhouse.Action{customhouse.Admin}})
+	refused := st.keepsAccounts(r, q)
 	var refusal *gate.Refusal
 	switch {
 	case refused == nil && err == nil:
@@ -313,6 +313,12 @@ func (st *state) robot(r *http.Request, q *apiAdmitted, change bool) (customhous
 		return fail(refused)
 	}
 	return fail(customhouse.ErrNotFound)
+}
+
+// keepsAccounts refuses who has not the office of accounts.
+func (st *state) keepsAccounts(r *http.Request, q *apiAdmitted) error {
+	_, err := st.Gate.Enter(r.Context(), q.cred, customhouse.Access{Type: customhouse.TypeRegistry, Name: officeAccounts, Actions: []customhouse.Action{customhouse.Admin}})
+	return err
 }
 
 func showRobot(st *state, w *response, r *http.Request, q apiAdmitted) error {
@@ -338,6 +344,11 @@ func changeRobot(st *state, w *response, r *http.Request, q apiAdmitted) error {
 	robot, _, err := st.robot(r, &q, true)
 	if err != nil {
 		return err
+	}
+	if !*body.Disabled { // it may be an admin who has disabled it
+		if err := st.keepsAccounts(r, &q); err != nil {
+			return err
+		}
 	}
 	if err := st.Machines.Disable(r.Context(), robot.Name, *body.Disabled); err != nil {
 		return notThere(err)

@@ -232,6 +232,7 @@ func TestS18_MachinesOfOthers(t *testing.T) {
 	ci.get("/v2/team/app/tags/list").want(http.StatusNotFound, "")
 	ci.ask("POST", "/api/tokens", doc{"name": "x"}).want(http.StatusForbidden, "DENIED")
 	alice.ask("PATCH", "/api/robots/ci", doc{"disabled": true}).want(http.StatusOK, "")
+	alice.ask("PATCH", "/api/robots/ci", doc{"disabled": false}).want(http.StatusForbidden, "DENIED") // an admin might have disabled it
 	ci.get("/v2/team/app/tags/list").want(http.StatusUnauthorized, "UNAUTHORIZED")
 	admin.ask("PATCH", "/api/robots/ci", doc{"disabled": false}).want(http.StatusOK, "")
 	ci.get("/v2/team/app/tags/list").want(http.StatusNotFound, "")
