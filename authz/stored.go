@@ -133,6 +133,12 @@ func (s *Stored) refresh(ctx context.Context) {
 	had := s.list.Swap(list)
 	if had == nil || before != nil || !slices.EqualFunc(had.entries, list.entries, sameEntry) {
 		s.o.Log.Info("access list read", "source", s.source.Name(), "entries", len(list.entries))
+		for i := 1; i < len(list.entries); i++ {
+			if seq := list.entries[i].Seq; seq == list.entries[i-1].Seq {
+				s.o.Log.Warn("two entries of the access list have one place: which is asked first is up to the source", "source", s.source.Name(), "seq", seq)
+				break
+			}
+		}
 	}
 }
 

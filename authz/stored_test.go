@@ -155,6 +155,26 @@ func TestStoredBegins(t *testing.T) {
 	})
 }
 
+// Entries with the same place come in any order: an operator hears of it, once as long as the list stays.
+func TestStoredTies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &table{}
+		source.set(nil, entry(1, "a", "pull"), entry(2, "b", "pull"))
+		var log bytes.Buffer
+		s := authz.NewStored(source, authz.StoredOptions{Refresh: time.Minute, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer s.Close()
+		pull(t, s, "a")
+		if strings.Contains(log.String(), "WARN") {
+			t.Fatalf("log = %s, want no warning", log.String())
+		}
+		source.set(nil, entry(3, "b", "pull"), entry(1, "a", "pull"), entry(3, "b"))
+		pass(5 * time.Minute)
+		if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), "seq=3") {
+			t.Fatalf("log = %s, want one warning about seq 3", log.String())
+		}
+	})
+}
+
 // What a list decides is not taken for a decision of the rules, which have the same form; what nobody decides is theirs.
 func TestWhoDecides(t *testing.T) {
 	p, err := policy.Compile([]policy.Rule{{Match: policy.Match{Name: policy.Values{"a"}}, Actions: list{"pull"}, Source: "c.yml:1"}}, policy.Options{})
