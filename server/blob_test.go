@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -263,4 +264,21 @@ func TestR10_RottenManifest(t *testing.T) {
 	}
 	admin.putManifest("a/app", "latest", s.manifest).want(http.StatusCreated, "")
 	admin.get("/v2/a/app/manifests/latest").want(http.StatusOK, "")
+}
+
+// Whoever hangs up in the middle of a pull is no failure of the registry: the log, which is looked at in the end, has no error.
+func TestClientThatHangsUp(t *testing.T) {
+	h := open(t, setup{})
+	admin := h.as("admin")
+	d := admin.pushBlob("a/app", make([]byte, 32<<20)) // more than a socket takes
+	for range 10 {
+		conn, err := net.Dial("tcp", h.http.Listener.Addr().String())
+		must(t, err)
+		_, err = fmt.Fprintf(conn, "GET /v2/a/app/blobs/%s HTTP/1.1\r\nHost: registry.example.com\r\nAuthorization: %s\r\n\r\n", d, admin.auth)
+		must(t, err)
+		_, err = conn.Read(make([]byte, 100))
+		must(t, err)
+		must(t, conn.(*net.TCPConn).SetLinger(0)) // which makes it a reset
+		must(t, conn.Close())
+	}
 }

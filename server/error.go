@@ -3,9 +3,11 @@ package server
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"customhouse"
@@ -74,8 +76,8 @@ func (st *state) fail(w *response, r *http.Request, err error) {
 	}
 	w.err = err
 	if w.status != 0 {
-		w.broken = r.Context().Err() == nil // else the client has left, which is its own affair
-		panic(http.ErrAbortHandler)         // the status line is out: only a broken connection can tell the client
+		w.broken = r.Context().Err() == nil && !hungUp(err) // else the client has left, which is its own affair
+		panic(http.ErrAbortHandler)                         // the status line is out: only a broken connection can tell the client
 	}
 	var refusal *gate.Refusal
 	if errors.As(err, &refusal) {
@@ -102,6 +104,12 @@ func (st *state) fail(w *response, r *http.Request, err error) {
 		w.Header().Set("Allow", strings.Join(method.allow, ", "))
 	}
 	writeError(w, e)
+}
+
+// hungUp tells whether err is of sending to a client that has ended the connection: so it may be known before the context is.
+func hungUp(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op != "read" && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
 }
 
 // writeError writes the error envelope of the specification.
