@@ -243,7 +243,7 @@ func (a *adoption) stray(repo string) func(path string, why error) {
 }
 
 // verify tells whether the bytes of d are there and right, as deep as asked for, and how many there are.
-func (a *adoption) verify(d customhouse.Digest, deep bool) (int64, error) {
+func (a *adoption) verify(ctx context.Context, d customhouse.Digest, deep bool) (int64, error) {
 	info, err := fs.Stat(a.layout.Blobs, dataPath(d))
 	if err != nil {
 		return 0, err
@@ -259,7 +259,7 @@ func (a *adoption) verify(d customhouse.Digest, deep bool) (int64, error) {
 	err, known := a.hashed[key]
 	a.mu.Unlock()
 	if !known {
-		err = a.hash(d)
+		err = a.hash(ctx, d)
 		a.mu.Lock()
 		a.hashed[key] = err
 		a.mu.Unlock()
@@ -270,14 +270,14 @@ func (a *adoption) verify(d customhouse.Digest, deep bool) (int64, error) {
 // errWrongBytes says that content is not what its digest names.
 var errWrongBytes = errors.New("wrong bytes")
 
-func (a *adoption) hash(d customhouse.Digest) error {
+func (a *adoption) hash(ctx context.Context, d customhouse.Digest) error {
 	f, err := a.layout.Blobs.Open(dataPath(d))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	h := d.Algorithm().New()
-	n, err := io.CopyBuffer(h, struct{ io.Reader }{f}, make([]byte, 256<<10))
+	n, err := io.CopyBuffer(h, interruptible{ctx, f}, make([]byte, 256<<10))
 	a.opts.Progress.Bytes.Add(n)
 	if err != nil {
 		return err
@@ -286,6 +286,20 @@ func (a *adoption) hash(d customhouse.Digest) error {
 		return fmt.Errorf("%w: %d bytes with the digest %s", errWrongBytes, n, got)
 	}
 	return nil
+}
+
+// interruptible is a reader that ends with its context: hashing what is large takes minutes.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (i interruptible) Read(p []byte) (int, error) {
+	if err := i.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return i.r.Read(p)
 }
 
 // content reports why the bytes of a link are no good.

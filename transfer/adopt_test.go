@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -368,6 +369,52 @@ func TestAdoptPruneUnreadable(t *testing.T) {
 		}
 		h.wantTag(t, h.repo(t, "app"), "v1", first)
 	}
+}
+
+// A pass that is to end does not read a large blob to its end, and does not call it unreadable for that.
+func TestAdoptEndsWithinABlob(t *testing.T) {
+	f, h := newFolder(t), newHouse(t)
+	_, layer := f.image("app", "one")
+	l, err := transfer.OpenLayout(f.root())
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l.Blobs = endless{l.Blobs, strings.TrimPrefix(dataPath(layer), "blobs/"), cancel}
+	var found []transfer.Finding
+	_, err = transfer.Adopt(ctx, h.Registry, l, transfer.AdoptOptions{
+		Verify: transfer.VerifyAll, Report: func(f transfer.Finding) { found = append(found, f) },
+	})
+	if !errors.Is(err, context.Canceled) || len(found) > 0 {
+		t.Errorf("Adopt = %v, found %v; want %v and no finding", err, found, context.Canceled)
+	}
+}
+
+// endless are files of which one has no end, and calls read when it is read.
+type endless struct {
+	fs.FS
+	name string
+	read func()
+}
+
+func (e endless) Open(name string) (fs.File, error) {
+	f, err := e.FS.Open(name)
+	if err == nil && name == e.name {
+		f = endlessFile{f, e.read}
+	}
+	return f, err
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (e endless) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(e.FS, name) }
+
+type endlessFile struct {
+	fs.File
+	read func()
+}
+
+func (f endlessFile) Read(p []byte) (int, error) {
+	f.read()
+	return len(p), nil
 }
 
 // A dry run says what would be done and needs no registry.

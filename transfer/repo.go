@@ -106,7 +106,10 @@ func (r *repo) adoptLayers(ctx context.Context) error {
 				sizes[i], failed[i] = r.adoptAlias(ctx, part[i])
 				return
 			}
-			size, err := r.verify(part[i].digest, r.opts.Verify >= VerifyAll)
+			size, err := r.verify(ctx, part[i].digest, r.opts.Verify >= VerifyAll)
+			if ctx.Err() != nil {
+				return
+			}
 			if err != nil {
 				r.content(r.name, part[i], err, MissingBlob)
 				return
@@ -134,7 +137,7 @@ func (r *repo) adoptLayers(ctx context.Context) error {
 // adoptAlias copies the bytes of content that the folder keeps by another digest than the link is called by, for here they
 // are kept by that; its size is unread if they are no good.
 func (r *repo) adoptAlias(ctx context.Context, k link) (size int64, err error) {
-	if size, err = r.verify(k.to, false); err != nil {
+	if size, err = r.verify(ctx, k.to, false); err != nil {
 		r.content(r.name, k, err, MissingBlob)
 		return unread, nil
 	}
@@ -150,7 +153,7 @@ func (r *repo) adoptAlias(ctx context.Context, k link) (size int64, err error) {
 	}
 	defer f.Close()
 	r.opts.Progress.Bytes.Add(size)
-	err = r.dest.Monolithic(customhouse.Untold(ctx), k.digest, size, f)
+	err = r.dest.Monolithic(customhouse.Untold(ctx), k.digest, size, interruptible{ctx, f})
 	if errors.Is(err, &customhouse.Error{Code: customhouse.DigestInvalid}) {
 		about.Kind, about.Detail = WrongBytes, fmt.Sprintf("%s: %s", k.to, reason(err))
 		size, err = unread, nil
@@ -207,7 +210,7 @@ func (r *repo) adoptManifests(ctx context.Context) error {
 		read := make([]*registry.Stored, len(part))
 		each(len(part), r.workers(len(part)), func(i int) {
 			if ctx.Err() == nil {
-				read[i] = r.manifest(part[i])
+				read[i] = r.manifest(ctx, part[i])
 				r.opts.Progress.Manifests.Add(1)
 			}
 		})
@@ -230,7 +233,7 @@ func (r *repo) adoptManifests(ctx context.Context) error {
 const maxStored = 4 * registry.MaxManifestSize
 
 // manifest reads the manifest that a link names; nil if it cannot be taken over.
-func (r *repo) manifest(k link) *registry.Stored {
+func (r *repo) manifest(ctx context.Context, k link) *registry.Stored {
 	if !r.whole(k) {
 		return nil
 	}
@@ -256,7 +259,7 @@ func (r *repo) manifest(k link) *registry.Stored {
 		about.Kind, about.Detail = RefusedManifest, reason(m.Refused)
 		r.found.add(about)
 	}
-	r.named(k, m)
+	r.named(ctx, k, m)
 	return &m
 }
 
@@ -270,7 +273,7 @@ func reason(err error) string {
 }
 
 // named reports what a manifest names and the repository does not have.
-func (r *repo) named(k link, m registry.Stored) {
+func (r *repo) named(ctx context.Context, k link, m registry.Stored) {
 	for _, b := range m.Blobs {
 		size, there := r.sizes[b.Digest]
 		about := Finding{Repo: r.name, Name: b.Digest.String(), Detail: fmt.Sprintf("named by manifest %s", k.digest)}
@@ -281,7 +284,7 @@ func (r *repo) named(k link, m registry.Stored) {
 		case size != unread && b.Size >= 0 && size != b.Size:
 			about.Kind, about.Path = WrongSize, "blobs/"+dataPath(b.Digest)
 			about.Detail += fmt.Sprintf(", which says %d bytes and not %d", b.Size, size)
-			if _, err := r.verify(b.Digest, true); errors.Is(err, errWrongBytes) {
+			if _, err := r.verify(ctx, b.Digest, true); errors.Is(err, errWrongBytes) {
 				about.Kind = WrongBytes
 			}
 			r.found.add(about)
