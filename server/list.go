@@ -81,8 +81,8 @@ func tags(st *state, w http.ResponseWriter, r *http.Request, q admitted) error {
 	if err != nil {
 		return err
 	}
-	if more && n > 0 {
-		link(w, q.repoPath()+"/tags/list", url.Values{}, n, names[n-1])
+	if more && len(names) > 0 { // fewer than n where an upstream has smaller pages
+		link(w, q.repoPath()+"/tags/list", url.Values{}, n, names[len(names)-1])
 	}
 	body := make([]byte, 0, 64+24*len(names))
 	body = append(append(append(body, `{"name":"`...), q.request.repo.String()...), `","tags":`...)

@@ -69,6 +69,30 @@ func (c *counting) count(what string) int {
 	return c.seen[what]
 }
 
+// A page of tags may be shorter than was asked for where the upstream bounds it; the next one goes on behind it.
+func TestMirror_ShortPagesOfTags(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("last") == "" {
+			w.Header().Set("Link", `</v2/b/app/tags/list?last=2&n=2>; rel="next"`)
+			io.WriteString(w, `{"name":"b/app","tags":["1","2"]}`)
+			return
+		}
+		io.WriteString(w, `{"name":"b/app","tags":["3"]}`)
+	}))
+	t.Cleanup(up.Close)
+	alice := mirrorOf(t, mirror.Options{URL: up.URL}, nil, setup{}).as("alice")
+
+	for _, page := range []struct{ path, tags, link string }{
+		{"/v2/a/b/app/tags/list", `"tags":["1","2"]`, `last=2`},
+		{"/v2/a/b/app/tags/list?n=5&last=2", `"tags":["3"]`, ``},
+	} {
+		got := alice.get(page.path).want(200, "")
+		if link := got.header.Get("Link"); !strings.Contains(string(got.body), page.tags) || !strings.Contains(link, page.link) || page.link == "" && link != "" {
+			t.Errorf("GET %s = %s, Link %q; want %s and a link with %q", page.path, got.body, link, page.tags, page.link)
+		}
+	}
+}
+
 // What is pulled from a copy comes from the registry that it is a copy of, by its own token service, and from here when
 // that is gone.
 func TestMirror(t *testing.T) {
