@@ -153,7 +153,7 @@ func (r *repo) adoptAlias(ctx context.Context, k link) (size int64, err error) {
 	}
 	defer f.Close()
 	r.opts.Progress.Bytes.Add(size)
-	err = r.dest.Monolithic(customhouse.Untold(ctx), k.digest, size, interruptible{ctx, f})
+	err = r.dest.Monolithic(customhouse.Untold(ctx), k.digest, size, f)
 	if errors.Is(err, &customhouse.Error{Code: customhouse.DigestInvalid}) {
 		about.Kind, about.Detail = WrongBytes, fmt.Sprintf("%s: %s", k.to, reason(err))
 		size, err = unread, nil
