@@ -150,7 +150,7 @@ func TestS35_RemoveKey(t *testing.T) {
 			t.Fatalf("GET = %d, want 200", got)
 		}
 	}
-	keys.run(t, "keys", "remove", first, "--data", data)
+	keys.run(t, "keys", "remove", "--data", data, "--", first) // an id may begin with -
 	took := await(t, 20*time.Second, func() bool { return status(old) == http.StatusUnauthorized })
 	t.Logf("refused after %s", took.Round(time.Millisecond))
 	if got := status(young); got != http.StatusOK {
@@ -161,7 +161,7 @@ func TestS35_RemoveKey(t *testing.T) {
 		told := keys.run(t, "audit", "--kind", "key", "--data", data)
 		return strings.Contains(told, both) && strings.HasSuffix(told, alone)
 	})
-	keys.run(t, "keys", "remove", fresh, "--data", data) // the one that signs
+	keys.run(t, "keys", "remove", "--data", data, "--", fresh) // the one that signs
 	await(t, 20*time.Second, func() bool { return status(young) == http.StatusUnauthorized })
 	await(t, 20*time.Second, func() bool { return status(token()) == http.StatusOK })
 	if id := headerKey(token()); id == first || id == fresh {

@@ -68,8 +68,9 @@ func (g *Gate) freshLogin(ctx context.Context, cred customhouse.Credential, key 
 	case err == nil:
 		g.logins.remember(key, id, g.chain.Remembers(id.Method), now)
 	case errors.Is(err, authn.ErrUnknownUser), errors.Is(err, authn.ErrWrongPassword):
-		failed = true
-		g.logins.verified.Invalidate(key)
+		if failed = true; known { // next time it is a guess
+			g.logins.verified.Invalidate(key)
+		}
 	}
 	if errors.Is(err, authn.ErrUnknownUser) && len(g.workloads) > 0 {
 		if issuer := token.IssuerOf(string(cred.Secret)); issuer != "" { // misspelt, most likely
