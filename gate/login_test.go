@@ -279,6 +279,27 @@ func TestS37_RightPasswordOfAProgram(t *testing.T) {
 	}
 }
 
+// Whoever came with the right password before an account was away, such as while its file was written anew, is let in past
+// the limit when it is back as it was, however often they have tried meanwhile.
+func TestS37_AccountComesBack(t *testing.T) {
+	h := newHouse(t, func(o *gate.Options) { o.Limits = gate.Limits{PerAccount: 20, PerClient: 20} })
+	code := func() customhouse.Code { return h.verdict(own("bob")).Code }
+	if got := code(); got != "" {
+		t.Fatalf("Admit = %s", got)
+	}
+	bob := h.accounts.byName["bob"]
+	delete(h.accounts.byName, "bob")
+	for range 30 {
+		if got := code(); got == "" {
+			t.Fatal("Admit of an account that is away = nil")
+		}
+	}
+	h.accounts.byName["bob"] = bob
+	if got := code(); got != "" {
+		t.Errorf("Admit of the account that is back = %s", got)
+	}
+}
+
 // remembering is a source that remembers passwords itself.
 type remembering struct{ authn.Authenticator }
 
